@@ -1,0 +1,1 @@
+"""Compression: precision and pruning, chosen per block."""

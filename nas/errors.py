@@ -1,0 +1,39 @@
+"""Every error that a person can cause or meet, under one root.
+
+    NasError                     one line: what, where, what is allowed, the mend
+    ├── UsageError               a wrong name, option or combination
+    │   └── InfeasibleError      a budget that nothing in the space can meet
+    ├── FileFormatError          a file that is not what it should be: schema, hash, shape, truncation
+    ├── DataError                images that are missing, unreadable or unlabelled
+    └── DeviceError              a device that is absent, or a measurement that failed
+
+The command line prints ``str(error)`` on one line and exits with ``error.exit_code``.
+"""
+
+
+class NasError(Exception):
+    """The root. ``exit_code`` is what the command line exits with: 2 for wrong input, 1 for failed work."""
+
+    exit_code = 2
+
+
+class UsageError(NasError):
+    """A wrong name, option value or combination of options."""
+
+
+class InfeasibleError(UsageError):
+    """A budget or constraint that no network of the space meets; the message says what is reachable."""
+
+
+class FileFormatError(NasError):
+    """A file whose schema, hash, shapes or values are not what they should be; the message names the file."""
+
+
+class DataError(NasError):
+    """Images that are missing, unreadable, unlabelled or of the wrong shape; the message says where they were sought."""
+
+
+class DeviceError(NasError):
+    """A device that is absent or a measurement that failed."""
+
+    exit_code = 1

@@ -1,0 +1,1 @@
+"""Bundles: a network exported, verified and opened again."""

@@ -1,0 +1,1 @@
+"""The search: problem, strategies, result."""

@@ -1,0 +1,1 @@
+"""Who is best: benchmarks, records, leaderboard."""

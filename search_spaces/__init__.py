@@ -1,0 +1,1 @@
+"""What can be chosen: genes, sampling, mutation, encoding; one file a family, one TOML a preset."""

@@ -1,0 +1,1 @@
+"""One network that holds every choice: elastic layers, progressive shrinking, recalibration, extraction."""
