@@ -1,0 +1,210 @@
+"""A space as a TOML file: stage widths, strides and the choices in them.
+
+    schema_version = 1
+    name = "fashion-mbv3"
+    family = "mbconv"
+    summary = "one line for `nas spaces`"
+    resolutions = [20, 24, 28]        # pixels, ascending
+    channels = 1                      # of the input; a supernet trained on other images has its own
+    classes = 10                      # likewise
+    activation = "relu"               # relu | hswish
+    dropout = 0.1                     # before the classifier, while training
+    precisions = ["fp32", "int8"]     # the menu; a device restricts it to what it executes
+
+    [stem]
+    width = 16
+    stride = 2
+
+    [head]
+    width = 256
+
+    [block]
+    kernels = [3, 5, 7]
+    expands = [3, 4, 6]               # expanded channels as multiples of the block's input channels
+    keeps = [0.5, 0.75, 1.0]          # pruning: fraction of the expanded channels kept
+    round_to = 8                      # kept channels are a multiple of this
+
+    [[stage]]                         # one table a stage
+    width = 32
+    stride = 1
+    depths = [2, 3, 4]
+
+A ``[training]`` table may follow; the supernet's trainer reads it.
+"""
+
+import hashlib
+import json
+import tomllib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from nas.errors import FileFormatError
+from nas.files import read_bytes
+
+SCHEMA_VERSION = 1
+ACTIVATIONS = ("relu", "hswish")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A run of blocks of one width: output channels, stride of the first block, and the depths to choose from."""
+
+    width: int
+    stride: int
+    depths: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A space's choices; see the module for the meaning of each key."""
+
+    name: str
+    summary: str
+    resolutions: tuple[int, ...]
+    channels: int
+    classes: int
+    activation: str
+    dropout: float
+    precisions: tuple[str, ...]
+    stem_width: int
+    stem_stride: int
+    head_width: int
+    kernels: tuple[int, ...]
+    expands: tuple[int, ...]
+    keeps: tuple[float, ...]
+    round_to: int
+    stages: tuple[Stage, ...]
+
+    def middle(self, in_width: int, expand: int, keep: float) -> int:
+        """Return the channels a block keeps of its expanded ones: a multiple of ``round_to``, never above the expanded."""
+        expanded = in_width * expand
+        kept = max(self.round_to, int(expanded * keep / self.round_to + 0.5) * self.round_to)
+        return min(kept, expanded)
+
+    @property
+    def digest(self) -> str:
+        """Twelve hexadecimal digits that change whenever a choice changes."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def read_preset(path: Path) -> tuple[Preset, dict[str, Any]]:
+    """Read a preset and its ``[training]`` table (empty where it has none).
+
+    Raises:
+        FileFormatError: The file is no TOML, or a key is missing, unknown or out of range; the message names the key and what is allowed.
+    """
+    try:
+        content = tomllib.loads(read_bytes(path).decode())
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise FileFormatError(f"{path}: not a TOML file ({error})") from error
+    reader = _Reader(path, content)
+    version = reader.take("schema_version", int, f"{SCHEMA_VERSION}", lambda value: value == SCHEMA_VERSION)
+    del version
+    reader.take("family", str, "'mbconv'", lambda value: value == "mbconv")
+    training = content.pop("training", {})
+    if not isinstance(training, dict):
+        raise FileFormatError(f"{path}: training is {training!r}; allowed: a table")
+    preset = _preset(reader)
+    reader.finish()
+    return preset, training
+
+
+def preset_from_dict(content: dict[str, Any], source: str) -> Preset:
+    """Rebuild a preset from ``dataclasses.asdict``, as a supernet's file carries it.
+
+    Raises:
+        FileFormatError: The content does not fit; the message begins with ``source``.
+    """
+    try:
+        stages = tuple(Stage(s["width"], s["stride"], tuple(s["depths"])) for s in content["stages"])
+        plain = {key: tuple(value) if isinstance(value, list) else value for key, value in content.items()}
+        return Preset(**{**plain, "stages": stages})
+    except (KeyError, TypeError) as error:
+        raise FileFormatError(f"{source}: its preset does not fit ({error})") from error
+
+
+def _preset(reader: "_Reader") -> Preset:
+    stem, head, block = (reader.table(name) for name in ("stem", "head", "block"))
+    preset = Preset(
+        name=reader.take("name", str, "a name without blanks", lambda value: value and not set(value) & set(" /\\")),
+        summary=reader.take("summary", str, "a line of text"),
+        resolutions=reader.ascending("resolutions", int, "pixels from 8 to 1024", lambda value: 8 <= value <= 1024),
+        channels=reader.take("channels", int, "1 or 3", lambda value: value in (1, 3)),
+        classes=reader.take("classes", int, "2 or more", lambda value: value >= 2),
+        activation=reader.take("activation", str, " or ".join(ACTIVATIONS), lambda value: value in ACTIVATIONS),
+        dropout=reader.take("dropout", float, "from 0 to below 1", lambda value: 0 <= value < 1),
+        precisions=reader.items("precisions", str, "names of precisions", bool),
+        stem_width=stem.take("width", int, "1 to 4096", _width),
+        stem_stride=stem.take("stride", int, "1 or 2", lambda value: value in (1, 2)),
+        head_width=head.take("width", int, "1 to 4096", _width),
+        kernels=block.ascending("kernels", int, "odd, 3 to 9", lambda value: value in (3, 5, 7, 9)),
+        expands=block.ascending("expands", int, "1 to 16", lambda value: 1 <= value <= 16),
+        keeps=block.ascending("keeps", float, "above 0, at most 1", lambda value: 0 < value <= 1),
+        round_to=block.take("round_to", int, "1 to 64", lambda value: 1 <= value <= 64),
+        stages=tuple(_stage(table) for table in reader.tables("stage")),
+    )
+    for part in (stem, head, block):
+        part.finish()
+    return preset
+
+
+def _stage(table: "_Reader") -> Stage:
+    stage = Stage(
+        width=table.take("width", int, "1 to 4096", _width),
+        stride=table.take("stride", int, "1 or 2", lambda value: value in (1, 2)),
+        depths=table.ascending("depths", int, "1 to 16", lambda value: 1 <= value <= 16),
+    )
+    table.finish()
+    return stage
+
+
+def _width(value: int) -> bool:
+    return 1 <= value <= 4096
+
+
+class _Reader:
+    """Takes keys out of a TOML table one by one, so that what is left over is unknown."""
+
+    def __init__(self, path: Path, content: dict[str, Any], prefix: str = ""):
+        self.path, self.content, self.prefix = path, content, prefix
+
+    def error(self, key: str, value: Any, allowed: str) -> FileFormatError:
+        return FileFormatError(f"{self.path}: {self.prefix}{key} is {value!r}; allowed: {allowed}")
+
+    def take(self, key: str, kind: type, allowed: str, fits: Any = lambda _: True) -> Any:
+        if key not in self.content:
+            raise FileFormatError(f"{self.path}: {self.prefix}{key} is missing; allowed: {allowed}")
+        value = self.content.pop(key)
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if not isinstance(value, kind) or isinstance(value, bool) or not fits(value):
+            raise self.error(key, value, allowed)
+        return value
+
+    def items(self, key: str, kind: type, allowed: str, fits: Any) -> tuple[Any, ...]:
+        values = self.take(key, list, f"a list of {allowed}", bool)
+        if kind is float:
+            values = [float(v) if isinstance(v, int) and not isinstance(v, bool) else v for v in values]
+        if any(not isinstance(v, kind) or isinstance(v, bool) or not fits(v) for v in values) or len(set(values)) < len(values):
+            raise self.error(key, values, f"a list of {allowed}, none twice")
+        return tuple(values)
+
+    def ascending(self, key: str, kind: type, allowed: str, fits: Any) -> tuple[Any, ...]:
+        values = self.items(key, kind, allowed, fits)
+        if list(values) != sorted(values):
+            raise self.error(key, list(values), f"a list of {allowed}, ascending")
+        return values
+
+    def table(self, key: str) -> "_Reader":
+        return _Reader(self.path, self.take(key, dict, "a table"), f"{key}.")
+
+    def tables(self, key: str) -> list["_Reader"]:
+        items = self.take(key, list, "one [[stage]] table a stage", bool)
+        if any(not isinstance(item, dict) for item in items):
+            raise self.error(key, items, "tables")
+        return [_Reader(self.path, item, f"{key}[{number}].") for number, item in enumerate(items)]
+
+    def finish(self) -> None:
+        if self.content:
+            raise FileFormatError(f"{self.path}: {self.prefix}{next(iter(self.content))} is an unknown key")

@@ -1,0 +1,90 @@
+"""What every search space offers: populations as integer arrays, and everything on them vectorised.
+
+A population is one ``int8`` array ``(n, num_genes)``; a gene is the index of a choice. Rows that the methods return are
+canonical: genes of blocks left out are zero, and equal networks are equal rows.
+"""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.errors import UsageError
+from search_spaces.candidate import Candidate
+
+Genes = NDArray[np.int8]
+
+
+class SearchSpace(ABC):
+    """A finite set of networks, addressed by genes."""
+
+    name: str
+    precisions: tuple[str, ...]
+    cardinalities: NDArray[np.int64]
+    """Number of values of each gene, ``(num_genes,)``."""
+
+    @property
+    def num_genes(self) -> int:
+        """Length of a row."""
+        return len(self.cardinalities)
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Exact number of distinct networks."""
+
+    @property
+    @abstractmethod
+    def num_features(self) -> int:
+        """Width of ``encode``."""
+
+    @abstractmethod
+    def sample(self, n: int, rng: np.random.Generator) -> Genes:
+        """Draw ``n`` networks: every choice uniform among the distinct ones, blocks given the depths."""
+
+    @abstractmethod
+    def mutate(self, genes: Genes, rng: np.random.Generator, rate: float) -> Genes:
+        """Redraw each gene with probability ``rate``; blocks that a new depth brings in are drawn afresh."""
+
+    @abstractmethod
+    def crossover(self, a: Genes, b: Genes, rng: np.random.Generator) -> Genes:
+        """Mix two populations of equal length row by row: each choice comes from one of the two parents."""
+
+    @abstractmethod
+    def canonical(self, genes: Genes) -> Genes:
+        """Return the canonical rows of the same networks."""
+
+    @abstractmethod
+    def encode(self, genes: Genes) -> NDArray[np.float32]:
+        """Return one-hot features ``(n, num_features)``; a block left out is all zeros."""
+
+    @abstractmethod
+    def candidate(self, row: Genes) -> Candidate:
+        """Spell out one row ``(num_genes,)``."""
+
+    @abstractmethod
+    def genes(self, candidate: Candidate) -> Genes:
+        """Return the canonical row of a candidate.
+
+        Raises:
+            UsageError: The candidate is of another space, or has a choice that this one lacks.
+        """
+
+    def validate(self, genes: NDArray[np.integer]) -> Genes:
+        """Check shape and range of foreign genes and return them as canonical ``int8`` rows.
+
+        Raises:
+            UsageError: The shape is not ``(n, num_genes)`` or a value is out of range; the message names the gene.
+        """
+        genes = np.asarray(genes)
+        if genes.ndim != 2 or genes.shape[1] != self.num_genes or not np.issubdtype(genes.dtype, np.integer):
+            raise UsageError(
+                f"genes of shape {genes.shape} and type {genes.dtype}; allowed: integers (n, {self.num_genes}) for {self.name}"
+            )
+        wrong = (genes < 0) | (genes >= self.cardinalities)
+        if wrong.any():
+            row, gene = np.argwhere(wrong)[0]
+            raise UsageError(
+                f"gene {gene} of row {row} is {genes[row, gene]}; allowed: 0 to {self.cardinalities[gene] - 1} for {self.name}"
+            )
+        return self.canonical(genes.astype(np.int8))
