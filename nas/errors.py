@@ -5,9 +5,10 @@
     │   └── InfeasibleError      a budget that nothing in the space can meet
     ├── FileFormatError          a file that is not what it should be: schema, hash, shape, truncation
     ├── DataError                images that are missing, unreadable or unlabelled
+    ├── OutputError              a file or folder that cannot be written
     └── DeviceError              a device that is absent, or a measurement that failed
 
-The command line prints ``str(error)`` on one line and exits with ``error.exit_code``.
+The command line prints ``str(error)``, which is always one line, and exits with ``error.exit_code``.
 """
 
 
@@ -15,6 +16,9 @@ class NasError(Exception):
     """The root. ``exit_code`` is what the command line exits with: 2 for wrong input, 1 for failed work."""
 
     exit_code = 2
+
+    def __str__(self) -> str:
+        return " ".join(super().__str__().splitlines())
 
 
 class UsageError(NasError):
@@ -31,6 +35,12 @@ class FileFormatError(NasError):
 
 class DataError(NasError):
     """Images that are missing, unreadable, unlabelled or of the wrong shape; the message says where they were sought."""
+
+
+class OutputError(NasError):
+    """A file or folder that cannot be written; the message names it and the system's reason."""
+
+    exit_code = 1
 
 
 class DeviceError(NasError):

@@ -1,7 +1,8 @@
 """Files that are whole or absent: atomic writes, and readers that refuse what does not fit.
 
-Weights are safetensors; everything else is JSON, TOML, CSV or npz without pickle. JSON files carry ``schema`` (what the
-file is) and ``schema_version`` (an integer); both are checked when read.
+Weights are safetensors; everything else is JSON, TOML, CSV or npz without pickle. JSON and safetensors files carry
+``schema`` (what the file is) and ``schema_version`` (an integer); both are checked when read. Equal content gives equal
+bytes.
 """
 
 import contextlib
@@ -9,39 +10,56 @@ import csv
 import hashlib
 import io
 import json
+import math
 import os
-import tempfile
+import secrets
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-import numpy as np
+from nas.errors import FileFormatError, OutputError, UsageError
 
-from nas.errors import FileFormatError, UsageError
+MAX_BYTES = 2**30  # of a file that is read whole; none of ours comes near
 
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; move it there, synced, when the block ends without an error."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
-    temporary = Path(name)
+    """Yield a temporary path beside ``path``; move it there, synced, when the block ends without an error.
+
+    The file has the permissions that ``open(path, "w")`` would leave it with, and a link is written through.
+
+    Raises:
+        OutputError: The system refuses a write, here or in the block; nothing is left behind.
+    """
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
     try:
+        if target.exists() and not target.is_file():
+            raise OSError(None, "not a regular file")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # the kernel applies the umask
+        mode = stat.S_IMODE((target if target.exists() else temporary).stat().st_mode)
         yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        _sync(temporary)
+        temporary.chmod(mode)
+        temporary.replace(target)
+        _sync(target.parent)
+    except OSError as error:
+        raise OutputError(
+            f"{path}: cannot be written ({error.strerror or error}); mend it or name another place"
+        ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -52,6 +70,8 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, schema: str, schema_version: int, content: Mapping[str, Any]) -> None:
     """Write ``content`` as JSON headed by its schema, atomically; NaN and infinity are refused."""
+    if reserved := {"schema", "schema_version"} & content.keys():
+        raise ValueError(f"content must not hold {sorted(reserved)}: they are the head of the file")
     document = {"schema": schema, "schema_version": schema_version, **content}
     write_bytes(path, (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
 
@@ -60,39 +80,76 @@ def read_json(path: Path, schema: str, schema_version: int) -> dict[str, Any]:
     """Read a JSON file written by ``write_json``.
 
     Raises:
-        FileFormatError: The file is missing, is not JSON, or is of another schema or version.
+        FileFormatError: The file is missing, is not JSON, holds a number that is not finite, or is of another schema
+            or version.
     """
     try:
-        document = json.loads(read_bytes(path))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        document = _parse_json(read_bytes(path))
+    except (ValueError, RecursionError) as error:
         raise FileFormatError(f"{path}: not a JSON file ({error})") from error
-    found = (document.get("schema"), document.get("schema_version")) if isinstance(document, dict) else (None, None)
+    return _check_schema(path, document, schema, schema_version)
+
+
+def _parse_json(text: str | bytes) -> Any:
+    def finite(literal: str) -> float:
+        number = float(literal)
+        return number if math.isfinite(number) else refuse(literal)
+
+    def refuse(literal: str) -> NoReturn:
+        raise ValueError(f"{literal[:20]} is not a finite number")
+
+    return json.loads(text, parse_float=finite, parse_constant=refuse)
+
+
+def _check_schema(path: Path, document: Any, schema: str, schema_version: int) -> dict[str, Any]:
+    content = document if isinstance(document, dict) else {}
+    found = (content.get("schema"), content.get("schema_version"))
     if found != (schema, schema_version):
         raise FileFormatError(
             f"{path}: schema {found[0]!r} version {found[1]!r}; allowed: {schema!r} version {schema_version}"
         )
-    return dict(document)
+    return content
 
 
 def read_bytes(path: Path) -> bytes:
-    """Read a whole file, or raise ``FileFormatError`` naming it."""
+    """Read a whole file.
+
+    Raises:
+        FileFormatError: It is missing, not a regular file (a pipe or device would never end), or above ``MAX_BYTES``.
+    """
+    with _open(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > MAX_BYTES:
+            raise FileFormatError(f"{path}: {size} bytes; allowed: at most {MAX_BYTES}")
+        return file.read()
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[io.BufferedReader]:
     try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise FileFormatError(f"{path}: cannot be read ({error.strerror})") from error
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise FileFormatError(f"{path}: cannot be read (not a regular file)")
+        with open(path, "rb") as file:
+            yield file
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        raise FileFormatError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
 
 
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal."""
-    return hashlib.sha256(read_bytes(path)).hexdigest()
+    with _open(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Write a CSV file with a header line, atomically."""
+    """Write a CSV file with a header line, atomically; None becomes an empty field."""
+    table = [[str(field) if field is not None else "" for field in row] for row in (columns, *rows)]
+    if any(len(row) != len(columns) for row in table):
+        raise ValueError(f"every row must have {len(columns)} fields: {list(columns)}")
+    if any(character in field for row in table for field in row for character in "\r\n"):
+        raise ValueError("a field must not hold a line end")
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
+    csv.writer(text, lineterminator="\n").writerows(table)
     write_bytes(path, text.getvalue().encode())
 
 
@@ -100,81 +157,93 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     """Read a CSV file whose header holds exactly ``columns``, as one dictionary a row.
 
     Raises:
-        FileFormatError: The file is missing, has other columns, or a row is cut short; the message says which.
+        FileFormatError: The file is missing, has other columns, or is cut short; the message says which.
     """
     try:
-        reader = csv.DictReader(io.StringIO(read_bytes(path).decode()), strict=True)
-        if reader.fieldnames is None or list(reader.fieldnames) != list(columns):
-            raise FileFormatError(f"{path}: columns {reader.fieldnames}; allowed: {list(columns)}")
-        rows = list(reader)
+        text = read_bytes(path).decode()
+        reader = csv.reader(io.StringIO(text), strict=True)
+        header = next(reader, [])
+        if header != list(columns):
+            raise FileFormatError(f"{path}: columns {header}; allowed: {list(columns)}")
+        rows = [(reader.line_num, row) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise FileFormatError(f"{path}: not a CSV file ({error})") from error
-    for number, row in enumerate(rows, start=2):
-        if None in row or None in row.values():
-            raise FileFormatError(f"{path}: line {number} has not {len(columns)} fields")
-    return rows
+    for number, row in rows:
+        if len(row) != len(columns):
+            raise FileFormatError(f"{path}: line {number} has {len(row)} fields; allowed: {len(columns)}")
+    if not text.endswith("\n"):
+        raise FileFormatError(f"{path}: cut short, its last line has no end; fetch or make it again")
+    return [dict(zip(columns, row, strict=True)) for _, row in rows]
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Any], schema: str, schema_version: int, info: Mapping[str, Any]) -> None:
-    """Write torch tensors as safetensors, atomically, with ``info`` (JSON) and a hash of their bytes in the header."""
-    from safetensors.torch import save_file
+def write_tensors(
+    path: Path, tensors: Mapping[str, Any], schema: str, schema_version: int, info: Mapping[str, Any]
+) -> None:
+    """Write torch tensors as safetensors, atomically.
 
-    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    header = {
-        "schema": schema,
-        "schema_version": str(schema_version),
-        "info": json.dumps(info, sort_keys=True, allow_nan=False),
-        "sha256": _tensor_hash(contiguous),
-    }
-    with atomic_path(path) as temporary:
-        save_file(contiguous, temporary, metadata=header)
+    The header's one entry, ``hwnas``, is JSON: ``schema``, ``schema_version``, ``info`` and ``sha256``, the hash of all
+    the rest. (One entry, because safetensors writes several in a random order.)
+    """
+    from safetensors.torch import save
+
+    copies = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    header: dict[str, Any] = {"schema": schema, "schema_version": schema_version, "info": info}
+    header["sha256"] = _tensor_hash(header, copies)
+    text = json.dumps(header, sort_keys=True, allow_nan=False)
+    write_bytes(path, save(copies, metadata={"hwnas": text}))
 
 
 def read_tensors(path: Path, schema: str, schema_version: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read what ``write_tensors`` wrote: the tensors and the info.
 
     Raises:
-        FileFormatError: The file is missing, damaged, of another schema, or its bytes do not have the recorded hash.
+        FileFormatError: The file is missing, damaged, of another schema, or its content does not have the recorded hash.
     """
     from safetensors import SafetensorError, safe_open
 
+    with _open(path):
+        pass  # says what is wrong with the path; safe_open opens it anew
     try:
         with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            found = (header.get("schema"), header.get("schema_version"))
-            if found != (schema, str(schema_version)):
-                raise FileFormatError(
-                    f"{path}: schema {found[0]!r} version {found[1]!r}; allowed: {schema!r} version {schema_version}"
-                )
+            metadata = file.metadata() or {}
+            header = _check_schema(path, _parse_json(metadata.get("hwnas", "null")), schema, schema_version)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
-            info = json.loads(header.get("info", ""))
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise FileFormatError(f"{path}: not a readable safetensors file ({error})") from error
-    if _tensor_hash(tensors) != header.get("sha256"):
-        raise FileFormatError(f"{path}: sha256 of its tensors is not the recorded one; the file is damaged, fetch it again")
-    return tensors, dict(info)
+    recorded, info = header.pop("sha256", None), header.get("info")
+    if not isinstance(info, dict) or _tensor_hash(header, tensors) != recorded:
+        raise FileFormatError(
+            f"{path}: sha256 of its content is not the recorded one; the file is damaged, fetch it again"
+        )
+    return tensors, info
 
 
-def _tensor_hash(tensors: Mapping[str, Any]) -> str:
-    digest = hashlib.sha256()
+def _tensor_hash(header: Mapping[str, Any], tensors: Mapping[str, Any]) -> str:
+    import torch
+
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True, allow_nan=False).encode())
     for name in sorted(tensors):
-        array = np.ascontiguousarray(tensors[name].numpy())
-        digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(array.tobytes())
+        tensor = tensors[name]
+        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
 
 
 def cache_dir() -> Path:
     """Return the folder for calibrations: ``$HWNAS_CACHE``, else ``hwnas`` in the user's cache directory."""
-    override = os.environ.get("HWNAS_CACHE")
-    if override:
-        return Path(override)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hwnas"
+    if override := os.environ.get("HWNAS_CACHE"):
+        return Path(override).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "hwnas"
 
 
 def check_new_folder(path: Path) -> Path:
     """Return ``path`` if it is absent or an empty folder; raise ``UsageError`` otherwise."""
     path = Path(path)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    try:
+        free = not os.path.lexists(path) or (path.is_dir() and not any(path.iterdir()))
+    except OSError as error:
+        raise UsageError(f"output {path} cannot be used ({error.strerror}); name another with --out") from error
+    if not free:
         raise UsageError(f"output {path} exists and is not an empty folder; name another with --out")
     return path

@@ -12,9 +12,10 @@ from nas.errors import UsageError
 def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> UsageError:
     """Return the error for a name that is not among ``allowed``, with the nearest spelling."""
     names = sorted(allowed)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return UsageError(f"unknown {kind} {name!r}; there is: {', '.join(names)}.{hint}")
+    spellings = {spelling.casefold(): spelling for spelling in names}
+    near = difflib.get_close_matches(name.casefold(), spellings, n=1, cutoff=0.5)
+    hint = f" Did you mean {spellings[near[0]]!r}?" if near else ""
+    return UsageError(f"unknown {kind} {name!r}; there is: {', '.join(names) or 'none'}.{hint}")
 
 
 @dataclass(frozen=True)
