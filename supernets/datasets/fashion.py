@@ -1,0 +1,202 @@
+"""Fashion-MNIST: the slice inside this package, and the full training set wherever it is found.
+
+Xiao, Rasul, Vollgraf, "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms", 2017;
+MIT licence, beside the slice. The slice holds the official test images and the validation and calibration images,
+taken from the training set by ``experiments/fashion_slice``; training uses the other training images, read from a full
+copy whose hash must be the one that the slice was taken from.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nas.errors import DataError, FileFormatError
+from nas.files import cache_dir, read_json
+from supernets.datasets.idx import read_idx
+from supernets.datasets.image_set import ImageSet, Splits
+
+CLASSES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+SIDE = 28
+TRAIN_COUNT = 60_000
+SLICE = Path(__file__).parent / "fashion_mnist"
+MANIFEST = "slice.json"
+SCHEMA = ("hwnas.fashion_slice", 1)
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+
+Array = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Images ``(n, 28, 28)`` and labels ``(n,)``, both uint8, as the idx files hold them."""
+
+    images: Array
+    labels: Array
+
+    def image_set(self) -> ImageSet:
+        """Return them as tensors, with a channel axis."""
+        labels = torch.from_numpy(self.labels.astype(np.int64))
+        return ImageSet(torch.from_numpy(self.images).unsqueeze(1), labels, CLASSES)
+
+
+def load_fashion(folder: Path | None, need_train: bool) -> Splits:
+    """Load Fashion-MNIST at its own size, 28 x 28 grey.
+
+    Args:
+        folder: The only place where the full training set is looked for, and checked even if not needed; None looks in
+            ``$HWNAS_DATA``, the Debian package's folder and the cache, and downloads it at last.
+        need_train: Whether the 53,000 training images are wanted.
+
+    Raises:
+        DataError: No full training set was found, or it is not Fashion-MNIST's.
+        FileFormatError: A file of the slice or of the training set is damaged.
+    """
+    manifest = _manifest()
+    train = None
+    if folder is not None or need_train:
+        found = find_full_set(folder) if folder is not None else _search_full_set()
+        full = read_full_set(found)
+        _check_full_set(found, full, manifest)
+        indices = training_indices()
+        train = Labelled(full.images[indices], full.labels[indices]).image_set() if need_train else None
+    return Splits(
+        train=train,
+        validation=load_slice("validation").image_set(),
+        calibration=load_slice("calibration").image_set(),
+        test=load_slice("test").image_set(),
+        name="fashion-mnist",
+        mean=(float(manifest["mean"]),),
+        std=(float(manifest["std"]),),
+    )
+
+
+def load_slice(part: str) -> Labelled:
+    """Read ``"validation"``, ``"calibration"`` or ``"test"`` from the slice, every array checked against its hash."""
+    record = _manifest()["parts"][part]
+    count = int(record["count"])
+    arrays = []
+    for kind, shape in (("images", (count, SIDE, SIDE)), ("labels", (count,))):
+        path = SLICE / record[kind]["file"]
+        array = read_idx(path, shape)
+        _check_hash(path, array, record[kind]["sha256"])
+        arrays.append(array)
+    return Labelled(*arrays)
+
+
+def slice_indices() -> dict[str, NDArray[np.int64]]:
+    """Return where in the official training set the validation and the calibration images stand, ascending."""
+    record = _manifest()["indices"]
+    path = SLICE / record["file"]
+    indices = {}
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            for part, digest in record["sha256"].items():
+                indices[part] = archive[part]
+                _check_hash(path, indices[part], digest)
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise FileFormatError(f"{path}: not a readable npz file ({error}); install the package again") from error
+    return {part: values.astype(np.int64) for part, values in indices.items()}
+
+
+def training_indices() -> NDArray[np.int64]:
+    """Return where in the official training set the images stand that training may use, ascending."""
+    free = np.ones(TRAIN_COUNT, dtype=bool)
+    for indices in slice_indices().values():
+        free[indices] = False
+    return np.flatnonzero(free)
+
+
+def find_full_set(folder: Path) -> Path | None:
+    """Return ``folder`` or its subfolder in torchvision's layout, whichever holds the idx files; None if neither."""
+    for place in (folder, folder / "FashionMNIST" / "raw", folder / "raw"):
+        if _idx_file(place, "train-images-idx3-ubyte") is not None:
+            return place
+    return None
+
+
+def read_full_set(folder: Path) -> Labelled:
+    """Read the official training set of 60,000 images from its two idx files, gzipped or plain."""
+    arrays = []
+    for name, shape in (
+        ("train-images-idx3-ubyte", (TRAIN_COUNT, SIDE, SIDE)),
+        ("train-labels-idx1-ubyte", (TRAIN_COUNT,)),
+    ):
+        path = _idx_file(folder, name)
+        if path is None:
+            raise DataError(f"{folder}: neither {name} nor {name}.gz is there; put both idx files of the training set there")
+        arrays.append(read_idx(path, shape))
+    return Labelled(*arrays)
+
+
+def array_hash(array: NDArray[Any]) -> str:
+    """Return the SHA-256 of an array's type, shape and values."""
+    digest = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
+    digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _manifest() -> dict[str, Any]:
+    return read_json(SLICE / MANIFEST, *SCHEMA)
+
+
+def _idx_file(folder: Path, name: str) -> Path | None:
+    for path in (folder / f"{name}.gz", folder / name):
+        if path.is_file():
+            return path
+    return None
+
+
+def _places() -> Iterator[Path]:
+    """The folders where a full set may lie, in order, short of downloading it."""
+    if os.environ.get("HWNAS_DATA"):
+        yield Path(os.environ["HWNAS_DATA"])
+    yield DEBIAN
+    yield cache_dir() / "datasets"
+
+
+def _search_full_set() -> Path:
+    for place in _places():
+        found = find_full_set(place)
+        if found is not None:
+            return found
+    return _download(cache_dir() / "datasets")
+
+
+def _download(root: Path) -> Path:
+    """Let torchvision download the set under ``root`` and return the folder of its idx files."""
+    from torchvision.datasets import FashionMNIST
+
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        return Path(FashionMNIST(str(root), train=True, download=True).raw_folder)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        sought = ", ".join(str(place) for place in _places())
+        variable = "" if os.environ.get("HWNAS_DATA") else "$HWNAS_DATA is not set; "
+        raise DataError(
+            f"Fashion-MNIST's training set is not in {sought}, and downloading it failed ({reason}); {variable}"
+            "give its folder by --data or $HWNAS_DATA, or install the Debian package dataset-fashion-mnist"
+        ) from error
+
+
+def _check_full_set(folder: Path | None, full: Labelled, manifest: dict[str, Any]) -> None:
+    for kind, array in (("images", full.images), ("labels", full.labels)):
+        if array_hash(array) != manifest["training_set"][kind]:
+            raise DataError(
+                f"{folder}: its training {kind} are not Fashion-MNIST's, from which the validation images were taken; "
+                "fetch the set again, or lay other data out as one folder of images a class"
+            )
+
+
+def _check_hash(path: Path, array: NDArray[Any], expected: str) -> None:
+    if array_hash(array) != expected:
+        raise FileFormatError(f"{path}: sha256 of its values is not the recorded one; install the package again")
