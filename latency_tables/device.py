@@ -1,0 +1,109 @@
+"""A device: something that runs a model and can be timed. Adding one is one file here and one line of registration."""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from latency_tables.fingerprint import digest
+from latency_tables.measurement import Measurement
+from latency_tables.protocol import FULL, MeasuringPlan, Progress, Runner, measure_interleaved
+from nas.files import read_bytes
+from nas.registry import Registry
+
+DEVICES = Registry("device")
+DEVICES.register("cpu", "latency_tables.onnxruntime_cpu:OnnxRuntimeCpu", "this machine's processor, onnxruntime, one thread")
+
+
+class Device(ABC):
+    """What the rest of the toolkit knows of a device.
+
+    Attributes:
+        name: What ``--device`` calls it.
+        runtime: The runtime that executes the model, with its version, as ``"onnxruntime 1.32.0"``.
+        simulated: True where latencies are computed rather than measured; never shown as measured.
+    """
+
+    name: str
+    runtime: str
+    simulated: bool = False
+
+    @property
+    @abstractmethod
+    def precisions(self) -> tuple[str, ...]:
+        """The precisions that this device really executes, verified, ``"fp32"`` first."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Return everything the latency depends on besides the model, as JSON: hardware, runtime, threads, batch."""
+
+    @abstractmethod
+    def load(self, model: bytes) -> Runner:
+        """Load an ONNX model afresh, ready to be timed."""
+
+    @abstractmethod
+    def reference(self) -> Runner:
+        """Load the frozen reference net afresh."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Short hash of ``describe()``: tables of one fingerprint are of one device."""
+        return digest(self.describe())
+
+    def clock(self) -> float:
+        """Return the device's monotonic time in seconds."""
+        return time.perf_counter()
+
+    def measure(self, onnx_path: str | Path) -> Measurement:
+        """Time one ONNX file by the full protocol."""
+        return self.measure_many({str(onnx_path): read_bytes(Path(onnx_path))})[str(onnx_path)]
+
+    def measure_many(
+        self,
+        models: Mapping[str, bytes],
+        *,
+        plan: MeasuringPlan = FULL,
+        seed: int = 0,
+        baseline_ms: float | None = None,
+        progress: Progress | None = None,
+    ) -> dict[str, Measurement]:
+        """Time a batch of ONNX models, interleaved, in fresh sessions.
+
+        Args:
+            models: Name to serialised ONNX model.
+            plan: The protocol's numbers.
+            seed: Decides the order of the rounds.
+            baseline_ms: The reference net's milliseconds in an earlier run that these latencies shall be comparable to.
+            progress: Called with (timings done, timings expected so far).
+
+        Raises:
+            DeviceError: A model cannot be loaded, or the machine was too busy to time it.
+        """
+        runners = {name: self.load(model) for name, model in models.items()}
+        return measure_interleaved(
+            runners,
+            self.reference(),
+            plan=plan,
+            rng=np.random.default_rng(seed),
+            baseline_ms=baseline_ms,
+            progress=progress,
+            clock=self.clock,
+        )
+
+
+def get_device(name: str) -> Device:
+    """Return the device of that name.
+
+    Raises:
+        UsageError: No such device; the message lists what there is.
+    """
+    device: Device = DEVICES.get(name)()
+    return device
+
+
+def list_devices() -> dict[str, str]:
+    """Return each device's name and what it is, in one line."""
+    return {name: entry.summary for name, entry in DEVICES.entries.items()}

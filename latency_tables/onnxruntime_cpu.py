@@ -1,0 +1,169 @@
+"""Device ``cpu``: this machine's processor under onnxruntime, one thread, every option that matters pinned.
+
+fp32 and u8s8 QDQ. int8 is on the menu only after a small quantized convolution was seen to run as one integer kernel and
+to give the right numbers: processors without VNNI saturate 16-bit sums, and other builds fall back to float.
+"""
+
+import hashlib
+import tempfile
+import time
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+
+from latency_tables.device import Device
+from latency_tables.fingerprint import describe_cpu
+from latency_tables.protocol import Runner, Timing
+from latency_tables.reference_net import REFERENCE_VERSION, reference_model
+from nas.errors import DeviceError
+
+THREADS = 1
+SESSION_OPTIONS = {
+    "session.intra_op.allow_spinning": "0",
+    "session.inter_op.allow_spinning": "0",
+}
+
+
+class OnnxRuntimeCpu(Device):
+    """onnxruntime's CPU provider with one thread, batch 1."""
+
+    name = "cpu"
+
+    def __init__(self) -> None:
+        self.runtime = f"onnxruntime {onnxruntime.__version__}"
+        self._reference = reference_model().SerializeToString()
+
+    @cached_property
+    def precisions(self) -> tuple[str, ...]:  # type: ignore[override]
+        return ("fp32", "int8") if _executes_int8(self) else ("fp32",)
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            **describe_cpu(),
+            "runtime": "onnxruntime",
+            "runtime_version": onnxruntime.__version__,
+            "provider": "CPUExecutionProvider",
+            "graph_optimization": "all",
+            "spinning": False,
+            "threads": THREADS,
+            "batch": 1,
+            "precisions": list(self.precisions),
+            "reference_version": REFERENCE_VERSION,
+            "reference_sha256": hashlib.sha256(self._reference).hexdigest()[:16],
+            "simulated": False,
+        }
+
+    def session(self, model: bytes | str | Path, *, save_optimized: Path | None = None) -> onnxruntime.InferenceSession:
+        """Open a session as it is timed: one thread, no spinning, all graph optimisations.
+
+        Args:
+            model: A serialised ONNX model or the path of one.
+            save_optimized: Where to write the optimised graph, for inspection.
+
+        Raises:
+            DeviceError: onnxruntime refuses the model.
+        """
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = THREADS
+        options.inter_op_num_threads = THREADS
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.log_severity_level = 3
+        for key, value in SESSION_OPTIONS.items():
+            options.add_session_config_entry(key, value)
+        if save_optimized is not None:
+            options.optimized_model_filepath = str(save_optimized)
+        source = model if isinstance(model, bytes) else str(model)
+        try:
+            return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's exceptions share no public base class
+            what = "model" if isinstance(model, bytes) else str(model)
+            raise DeviceError(f"{what}: onnxruntime {onnxruntime.__version__} cannot load it: {_first_line(error)}") from error
+
+    def load(self, model: bytes) -> Runner:
+        return _SessionRunner(self.session(model))
+
+    def reference(self) -> Runner:
+        return self.load(self._reference)
+
+
+class _SessionRunner:
+    """A session with its input and outputs bound once, so that a run neither allocates nor copies."""
+
+    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+        self._session = session
+        self._binding = session.io_binding()
+        rng = np.random.default_rng(0)
+        for slot in session.get_inputs():
+            shape = [size if isinstance(size, int) else 1 for size in slot.shape]
+            if slot.type != "tensor(float)":
+                raise DeviceError(f"input {slot.name!r} is a {slot.type}; only float inputs can be timed")
+            values = rng.standard_normal(shape, dtype=np.float32)
+            self._binding.bind_ortvalue_input(slot.name, onnxruntime.OrtValue.ortvalue_from_numpy(values))
+        for slot in session.get_outputs():
+            self._binding.bind_output(slot.name)
+
+    def run(self, count: int) -> Timing:
+        run, binding = self._session.run_with_iobinding, self._binding
+        busy, wall = time.thread_time_ns(), time.perf_counter_ns()
+        for _ in range(count):
+            run(binding)
+        wall, busy = time.perf_counter_ns() - wall, time.thread_time_ns() - busy
+        return Timing(wall * 1e-9, busy * 1e-9)
+
+
+def _executes_int8(device: OnnxRuntimeCpu) -> bool:
+    """Return whether a u8s8 convolution runs as QLinearConv and agrees with arithmetic in full width."""
+    model, image, expected = _int8_probe()
+    with tempfile.TemporaryDirectory() as folder:
+        optimised = Path(folder) / "optimised.onnx"
+        try:
+            session = device.session(model, save_optimized=optimised)
+            result = session.run(None, {"input": image})[0]
+        except (DeviceError, RuntimeError):
+            return False
+        kinds = [node.op_type for node in onnx.load(optimised).graph.node]
+    return "QLinearConv" in kinds and bool(np.abs(result - expected).max() <= 2.0)
+
+
+def _int8_probe() -> tuple[bytes, np.ndarray, np.ndarray]:
+    """Return a 1x1 convolution of 64 channels with the largest weights and inputs, an input, and the true output.
+
+    All activations are 255 and all weights 127 or -127 in halves: two products together overflow 16 bits.
+    """
+    channels, half = 64, 48
+    weight = np.full((16, channels, 1, 1), 127, np.int8)
+    weight[:, half:] = -127
+    image = np.full((1, channels, 4, 4), 255.0, np.float32)
+    scale_out = np.float32(127 * 255 * (2 * half - channels) / 200)
+    expected = np.full((1, 16, 4, 4), 200 * scale_out, np.float32)
+    constants = {
+        "one": np.float32(1), "zero": np.uint8(0), "scale_out": scale_out, "weight": weight,
+        "weight_scale": np.ones(16, np.float32), "weight_zero": np.zeros(16, np.int8),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("QuantizeLinear", ["input", "one", "zero"], ["a"]),
+        helper.make_node("DequantizeLinear", ["a", "one", "zero"], ["b"]),
+        helper.make_node("DequantizeLinear", ["weight", "weight_scale", "weight_zero"], ["w"], axis=0),
+        helper.make_node("Conv", ["b", "w"], ["c"], kernel_shape=[1, 1]),
+        helper.make_node("QuantizeLinear", ["c", "scale_out", "zero"], ["d"]),
+        helper.make_node("DequantizeLinear", ["d", "scale_out", "zero"], ["output"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "int8_probe",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, channels, 4, 4])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, 16, 4, 4])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    return model.SerializeToString(), image, expected / np.float32(1)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
