@@ -6,6 +6,7 @@
     ├── FileFormatError          a file that is not what it should be: schema, hash, shape, truncation
     ├── DataError                images that are missing, unreadable or unlabelled
     ├── OutputError              a file or folder that cannot be written
+    ├── TrainingError            a training that cannot go on
     └── DeviceError              a device that is absent, or a measurement that failed
 
 The command line prints ``str(error)``, which is always one line, and exits with ``error.exit_code``.
@@ -39,6 +40,12 @@ class DataError(NasError):
 
 class OutputError(NasError):
     """A file or folder that cannot be written; the message names it and the system's reason."""
+
+    exit_code = 1
+
+
+class TrainingError(NasError):
+    """A training that cannot go on, such as one whose loss is no longer finite."""
 
     exit_code = 1
 

@@ -1,0 +1,96 @@
+"""The elastic inverted residual: one block that holds every kernel and every middle width.
+
+Once-for-all (Cai et al., 2020): a smaller kernel is the centre of the next larger one times a learned matrix, one per
+block and step (7 to 5: 25 x 25, 5 to 3: 9 x 9), initialised to the identity; a narrower block keeps the first channels.
+Departure: the choice is an argument of ``forward``; no layer remembers an active subnet.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from search_spaces import BlockPosition
+from supernets.subnet import InvertedResidual
+
+
+class ElasticBlock(InvertedResidual):
+    """An inverted residual at its largest, from which ``choose`` slices any smaller one."""
+
+    def __init__(self, position: BlockPosition, *, kernels: tuple[int, ...], middle: int, activation: str):
+        super().__init__(position, kernel=kernels[-1], middle=middle, activation=activation)
+        self.position = position
+        self.kernels = kernels
+        self.transforms = nn.ParameterDict({
+            f"{large}to{small}": nn.Parameter(torch.eye(small * small))
+            for small, large in zip(kernels[:-1], kernels[1:], strict=True)
+        })
+
+    def depthwise_weight(self, kernel: int, middle: int) -> Tensor:
+        """Return the depthwise weight ``(middle, 1, kernel, kernel)``."""
+        weight: Tensor = self.depthwise.conv.weight[:middle]
+        for small, large in reversed(list(zip(self.kernels[:-1], self.kernels[1:], strict=True))):
+            if kernel > small:
+                break
+            border = (large - small) // 2
+            centre = weight[:, :, border : border + small, border : border + small]
+            weight = (centre.reshape(middle, -1) @ self.transforms[f"{large}to{small}"]).view(middle, 1, small, small)
+        return weight
+
+    def forward_choice(self, x: Tensor, kernel: int, middle: int) -> Tensor:
+        """Run the block with a kernel and a middle width on ``(n, in_width, h, w)``."""
+        y = F.conv2d(x, self.expand.conv.weight[:middle])
+        y = self.expand.act(sliced_batch_norm(self.expand.bn, y))
+        weight = self.depthwise_weight(kernel, middle)
+        y = F.conv2d(y, weight, stride=self.position.stride, padding=kernel // 2, groups=middle)
+        y = self.depthwise.act(sliced_batch_norm(self.depthwise.bn, y))
+        y = self.project.bn(F.conv2d(y, self.project.conv.weight[:, :middle]))
+        return x + y if self.residual else y
+
+    @torch.no_grad()
+    def choose(self, kernel: int, middle: int, activation: str) -> InvertedResidual:
+        """Return a plain block with copies of the chosen weights and of the batch norm's statistics."""
+        block = InvertedResidual(self.position, kernel=kernel, middle=middle, activation=activation)
+        block.expand.conv.weight.copy_(self.expand.conv.weight[:middle])
+        block.depthwise.conv.weight.copy_(self.depthwise_weight(kernel, middle))
+        block.project.conv.weight.copy_(self.project.conv.weight[:, :middle])
+        for mine, theirs in ((self.expand, block.expand), (self.depthwise, block.depthwise), (self.project, block.project)):
+            copy_batch_norm(mine.bn, theirs.bn)
+        return block
+
+    @torch.no_grad()
+    def sort_channels(self, trained: list[int]) -> None:
+        """Order the middle channels by importance, the largest first, so that narrower blocks keep the important ones.
+
+        Importance is the L1 norm of the projection's weights that read a channel (the next convolution's, as in OFA).
+
+        Args:
+            trained: Middle widths that have already been trained, ascending; channels never cross one of these bounds,
+                so those narrower blocks keep their channels.
+        """
+        importance = self.project.conv.weight.abs().sum(dim=(0, 2, 3))
+        order = []
+        for begin, end in zip([0, *trained[:-1]], trained, strict=True):
+            order.append(begin + torch.argsort(importance[begin:end], descending=True, stable=True))
+        permutation = torch.cat(order)
+        self.project.conv.weight.copy_(self.project.conv.weight[:, permutation])
+        for layer in (self.expand, self.depthwise):
+            layer.conv.weight.copy_(layer.conv.weight[permutation])
+            for tensor in (layer.bn.weight, layer.bn.bias, layer.bn.running_mean, layer.bn.running_var):
+                tensor.copy_(tensor[permutation])
+
+
+def sliced_batch_norm(bn: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    """Apply the first channels of a batch norm to ``x``; in training mode their running statistics are updated."""
+    width = x.shape[1]
+    assert bn.running_mean is not None and bn.running_var is not None and bn.momentum is not None
+    return F.batch_norm(
+        x, bn.running_mean[:width], bn.running_var[:width], bn.weight[:width], bn.bias[:width],
+        bn.training, bn.momentum, bn.eps,
+    )
+
+
+def copy_batch_norm(source: nn.BatchNorm2d, target: nn.BatchNorm2d) -> None:
+    """Copy the first channels' parameters and statistics of ``source`` into the narrower ``target``."""
+    width = target.num_features
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        getattr(target, name).copy_(getattr(source, name)[:width])

@@ -1,0 +1,35 @@
+"""A candidate as it would be used: cut out, its batch norms recalibrated, its accuracy counted."""
+
+import torch
+from torch import Tensor, nn
+
+from search_spaces import Candidate
+from supernets.batch_norm import recalibrate_batch_norm
+from supernets.datasets import ImageSet, preprocess
+from supernets.subnet import Subnet
+from supernets.supernet import ImageInfo, Supernet
+
+
+def prepare(images: Tensor, resolution: int, info: ImageInfo) -> Tensor:
+    """Return ``uint8`` images ``(n, c, h, w)`` resized and normalised as the supernet was trained."""
+    return preprocess(images, resolution, info.mean, info.std)
+
+
+def calibrated_subnet(supernet: Supernet, candidate: Candidate, calibration: ImageSet) -> Subnet:
+    """Extract a candidate and recalibrate its batch norms on training images; the supernet is left as it was."""
+    subnet = supernet.extract(candidate)
+    device = next(supernet.parameters()).device
+    images = prepare(calibration.images.to(device), candidate.resolution, supernet.info)
+    recalibrate_batch_norm(subnet, images)
+    return subnet
+
+
+@torch.no_grad()
+def evaluate_accuracy(model: nn.Module, images: Tensor, labels: Tensor, batch_size: int = 1000) -> float:
+    """Return the fraction of preprocessed ``images`` ``(n, c, h, w)`` whose largest logit is at the label."""
+    mode = model.training
+    model.eval()
+    pairs = zip(images.split(batch_size), labels.split(batch_size), strict=True)
+    correct = sum((model(x).argmax(1) == y.to(x.device)).sum() for x, y in pairs)
+    model.train(mode)
+    return float(correct) / len(labels)

@@ -1,0 +1,98 @@
+"""A network cut out of a supernet: plain torch, one static path, nothing elastic left."""
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+
+from search_spaces import BlockPosition, Candidate, MBConvSpace
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "hswish": nn.Hardswish}
+
+
+def conv_bn(
+    in_width: int, out_width: int, kernel: int, *, stride: int = 1, groups: int = 1, activation: str | None
+) -> nn.Sequential:
+    """Return convolution, batch norm and, unless ``activation`` is None, the activation, as ``conv``, ``bn``, ``act``."""
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    layers["conv"] = nn.Conv2d(in_width, out_width, kernel, stride, kernel // 2, groups=groups, bias=False)
+    layers["bn"] = nn.BatchNorm2d(out_width)
+    if activation is not None:
+        layers["act"] = ACTIVATIONS[activation]()
+    return nn.Sequential(layers)
+
+
+class InvertedResidual(nn.Module):
+    """Expand by 1x1, filter depthwise, project by 1x1; adds its input where the shapes allow (Sandler et al., 2018)."""
+
+    def __init__(self, position: BlockPosition, *, kernel: int, middle: int, activation: str):
+        super().__init__()
+        self.residual = position.residual
+        self.expand = conv_bn(position.in_width, middle, 1, activation=activation)
+        self.depthwise = conv_bn(
+            middle, middle, kernel, stride=position.stride, groups=middle, activation=activation
+        )
+        self.project = conv_bn(middle, position.out_width, 1, activation=None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(n, in_width, h, w)`` to ``(n, out_width, h / stride, w / stride)``, rounded up."""
+        y: Tensor = self.project(self.depthwise(self.expand(x)))
+        return x + y if self.residual else y
+
+
+def make_head(preset_width: int, head_width: int, classes: int, *, activation: str, dropout: float) -> nn.Sequential:
+    """Return the last 1x1 convolution, the mean over pixels, and the classifier."""
+    head = conv_bn(preset_width, head_width, 1, activation=activation)
+    head.add_module("pool", nn.AdaptiveAvgPool2d(1))
+    head.add_module("flatten", nn.Flatten())
+    head.add_module("dropout", nn.Dropout(dropout))
+    head.add_module("classifier", nn.Linear(head_width, classes))
+    return head
+
+
+class Subnet(nn.Module):
+    """The network of one candidate.
+
+    Units of precision are ``stem``, ``blocks.block_<stage>_<index>`` and ``head``: module paths, and prefixes of the node
+    names in the exported graph.
+    """
+
+    def __init__(self, space: MBConvSpace, candidate: Candidate, *, channels: int, classes: int):
+        super().__init__()
+        preset = space.preset
+        self.candidate = candidate
+        self.stem = conv_bn(
+            channels, preset.stem_width, 3, stride=preset.stem_stride, activation=preset.activation
+        )
+        blocks: OrderedDict[str, nn.Module] = OrderedDict()
+        for position, block in zip(space.block_positions, (b for stage in candidate.blocks for b in stage), strict=True):
+            if block is not None:
+                middle = preset.middle(position.in_width, block.expand, block.keep)
+                blocks[f"block_{position.stage}_{position.index}"] = InvertedResidual(
+                    position, kernel=block.kernel, middle=middle, activation=preset.activation
+                )
+        self.blocks = nn.Sequential(blocks)
+        self.head = make_head(
+            preset.stages[-1].width, preset.head_width, classes, activation=preset.activation, dropout=preset.dropout
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits ``(n, classes)`` of images ``(n, channels, resolution, resolution)``."""
+        logits: Tensor = self.head(self.blocks(self.stem(x)))
+        return logits
+
+    def units(self) -> list[tuple[str, str]]:
+        """Return the units of precision in order: module path and precision."""
+        names = ["stem", *(f"blocks.{name}" for name, _ in self.blocks.named_children()), "head"]
+        return list(zip(names, self.candidate.precisions, strict=True))
+
+
+def initialise(module: nn.Module, generator: torch.Generator) -> None:
+    """Draw convolutions from He's normal distribution (fan out) and the classifier from N(0, 0.01), biases zero."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            fan_out = layer.out_channels * layer.kernel_size[0] * layer.kernel_size[1] // layer.groups
+            nn.init.normal_(layer.weight, 0.0, (2.0 / fan_out) ** 0.5, generator=generator)
+        elif isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, 0.0, 0.01, generator=generator)
+            nn.init.zeros_(layer.bias)
