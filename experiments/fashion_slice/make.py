@@ -1,7 +1,4 @@
-"""Make the slice of Fashion-MNIST that ships with the package, the same bytes every time.
-
-    python experiments/fashion_slice/make.py /usr/share/datasets/fashion-mnist
-"""
+"""Make the slice of Fashion-MNIST that ships with the package, the same bytes every time; see README.md."""
 
 import argparse
 import io

@@ -2,7 +2,7 @@
 
 from supernets.datasets.augment import augment
 from supernets.datasets.image_set import ImageSet, Splits
-from supernets.datasets.load import load_splits
+from supernets.datasets.load import DataInfo, inspect_data, load_splits
 from supernets.datasets.preprocess import preprocess
 
-__all__ = ["ImageSet", "Splits", "augment", "load_splits", "preprocess"]
+__all__ = ["DataInfo", "ImageSet", "Splits", "augment", "inspect_data", "load_splits", "preprocess"]

@@ -45,7 +45,7 @@ def augment(
         if not 0 <= value <= 1:
             raise UsageError(f"augment: {name} {value}; allowed: 0 to 1")
     if generator.device.type != images.device.type:
-        raise UsageError(f"augment: generator on {generator.device}, images on {images.device}; make it on the same device")
+        raise UsageError(f"augment: generator on {generator.device}, images on {images.device}; allowed: one device")
     if flip:
         images = random_flip(images, generator, flip)
     if shift:

@@ -25,11 +25,18 @@ from supernets.datasets.image_set import ImageSet, Splits
 CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
+NAME = "fashion-mnist"
 SIDE = 28
 TRAIN_COUNT = 60_000
+SLICE_COUNT = 17_000
+COUNT = 70_000
 SLICE = Path(__file__).parent / "fashion_mnist"
 MANIFEST = "slice.json"
 SCHEMA = ("hwnas.fashion_slice", 1)
+FILES: dict[str, tuple[int, ...]] = {
+    "train-images-idx3-ubyte": (TRAIN_COUNT, SIDE, SIDE),
+    "train-labels-idx1-ubyte": (TRAIN_COUNT,),
+}
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 
 Array = NDArray[np.uint8]
@@ -63,7 +70,7 @@ def load_fashion(folder: Path | None, need_train: bool) -> Splits:
     manifest = _manifest()
     train = None
     if folder is not None or need_train:
-        found = find_full_set(folder) if folder is not None else _search_full_set()
+        found = _search_full_set() if folder is None else _find_full_set(folder) or folder
         full = read_full_set(found)
         _check_full_set(found, full, manifest)
         indices = training_indices()
@@ -73,7 +80,7 @@ def load_fashion(folder: Path | None, need_train: bool) -> Splits:
         validation=load_slice("validation").image_set(),
         calibration=load_slice("calibration").image_set(),
         test=load_slice("test").image_set(),
-        name="fashion-mnist",
+        name=NAME,
         mean=(float(manifest["mean"]),),
         std=(float(manifest["std"]),),
     )
@@ -115,24 +122,18 @@ def training_indices() -> NDArray[np.int64]:
     return np.flatnonzero(free)
 
 
-def find_full_set(folder: Path) -> Path | None:
-    """Return ``folder`` or its subfolder in torchvision's layout, whichever holds the idx files; None if neither."""
-    for place in (folder, folder / "FashionMNIST" / "raw", folder / "raw"):
-        if _idx_file(place, "train-images-idx3-ubyte") is not None:
-            return place
-    return None
+def has_idx_files(folder: Path) -> bool:
+    """Tell whether ``folder``, or its subfolder in torchvision's layout, holds idx files of a training set."""
+    return _find_full_set(folder) is not None
 
 
 def read_full_set(folder: Path) -> Labelled:
     """Read the official training set of 60,000 images from its two idx files, gzipped or plain."""
     arrays = []
-    for name, shape in (
-        ("train-images-idx3-ubyte", (TRAIN_COUNT, SIDE, SIDE)),
-        ("train-labels-idx1-ubyte", (TRAIN_COUNT,)),
-    ):
+    for name, shape in FILES.items():
         path = _idx_file(folder, name)
         if path is None:
-            raise DataError(f"{folder}: neither {name} nor {name}.gz is there; put both idx files of the training set there")
+            raise DataError(f"{folder}: neither {name}.gz nor {name} is there; training needs images and labels")
         arrays.append(read_idx(path, shape))
     return Labelled(*arrays)
 
@@ -146,6 +147,13 @@ def array_hash(array: NDArray[Any]) -> str:
 
 def _manifest() -> dict[str, Any]:
     return read_json(SLICE / MANIFEST, *SCHEMA)
+
+
+def _find_full_set(folder: Path) -> Path | None:
+    for place in (folder, folder / "FashionMNIST" / "raw", folder / "raw"):
+        if any(_idx_file(place, name) is not None for name in FILES):
+            return place
+    return None
 
 
 def _idx_file(folder: Path, name: str) -> Path | None:
@@ -165,7 +173,7 @@ def _places() -> Iterator[Path]:
 
 def _search_full_set() -> Path:
     for place in _places():
-        found = find_full_set(place)
+        found = _find_full_set(place)
         if found is not None:
             return found
     return _download(cache_dir() / "datasets")
@@ -188,7 +196,7 @@ def _download(root: Path) -> Path:
         ) from error
 
 
-def _check_full_set(folder: Path | None, full: Labelled, manifest: dict[str, Any]) -> None:
+def _check_full_set(folder: Path, full: Labelled, manifest: dict[str, Any]) -> None:
     for kind, array in (("images", full.images), ("labels", full.labels)):
         if array_hash(array) != manifest["training_set"][kind]:
             raise DataError(

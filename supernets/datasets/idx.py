@@ -30,7 +30,7 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     header = 4 + 4 * len(shape)
     magic = bytes((0, 0, _UNSIGNED_BYTE, len(shape)))
     if data[:4] != magic:
-        raise FileFormatError(f"{path}: starts with {data[:4].hex()}; an idx file of this kind starts with {magic.hex()}")
+        raise FileFormatError(f"{path}: starts with {data[:4].hex()}, not with idx's {magic.hex()}; fetch it again")
     if len(data) < header:
         raise FileFormatError(f"{path}: cut short after {len(data)} bytes, within its header; fetch it again")
     found = struct.unpack(f">{len(shape)}I", data[4:header])

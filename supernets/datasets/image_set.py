@@ -33,10 +33,10 @@ class ImageSet:
             raise DataError(
                 f"labels are {self.labels.dtype} {tuple(self.labels.shape)}; allowed: int64 ({len(self.images)},)"
             )
-        if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
-            raise DataError(
-                f"labels are {int(self.labels.min())} to {int(self.labels.max())}; allowed: 0 to {len(self.classes) - 1}"
-            )
+        if len(self.labels):
+            low, high = int(self.labels.min()), int(self.labels.max())
+            if low < 0 or high >= len(self.classes):
+                raise DataError(f"labels are {low} to {high}; allowed: 0 to {len(self.classes) - 1}")
 
     def __len__(self) -> int:
         return len(self.images)
