@@ -17,15 +17,12 @@ PER_CLASS = {"validation": 500, "calibration": 200}
 TEST_COUNT = 10_000
 
 
-def choose(full: fashion.Labelled, test: fashion.Labelled) -> dict[str, NDArray[np.int32]]:
-    """Draw the parts' indices, the same number of every class; an image that occurs twice anywhere is not drawn."""
+def choose(labels: NDArray[np.uint8]) -> dict[str, NDArray[np.int32]]:
+    """Draw where the parts stand in the training set, the same number of every class."""
     rng = np.random.default_rng(SEED)
-    flat = np.concatenate([full.images, test.images]).reshape(-1, fashion.SIDE**2)
-    _, inverse, counts = np.unique(flat, axis=0, return_inverse=True, return_counts=True)
-    once = counts[inverse.ravel()[: fashion.TRAIN_COUNT]] == 1
     chosen: dict[str, list[NDArray[np.int64]]] = {part: [] for part in PER_CLASS}
     for label in range(len(fashion.CLASSES)):
-        order = rng.permutation(np.flatnonzero((full.labels == label) & once))
+        order = rng.permutation(np.flatnonzero(labels == label))
         start = 0
         for part, number in PER_CLASS.items():
             chosen[part].append(order[start : start + number])
@@ -58,7 +55,7 @@ def make(source: Path, folder: Path) -> None:
         read_idx(source / "t10k-images-idx3-ubyte.gz", (TEST_COUNT, fashion.SIDE, fashion.SIDE)),
         read_idx(source / "t10k-labels-idx1-ubyte.gz", (TEST_COUNT,)),
     )
-    indices = choose(full, test)
+    indices = choose(full.labels)
     parts = {part: fashion.Labelled(full.images[at], full.labels[at]) for part, at in indices.items()} | {"test": test}
     records = {part: write_part(folder, part, data) for part, data in parts.items()}
     rest = np.delete(full.images, np.concatenate(list(indices.values())), axis=0) / 255

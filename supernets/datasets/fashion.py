@@ -8,6 +8,8 @@ copy whose hash must be the one that the slice was taken from.
 
 import hashlib
 import os
+import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +111,7 @@ def slice_indices() -> dict[str, NDArray[np.int64]]:
             for part, digest in record["sha256"].items():
                 indices[part] = archive[part]
                 _check_hash(path, indices[part], digest)
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise FileFormatError(f"{path}: not a readable npz file ({error}); install the package again") from error
     return {part: values.astype(np.int64) for part, values in indices.items()}
 
@@ -187,7 +189,7 @@ def _download(root: Path) -> Path:
         root.mkdir(parents=True, exist_ok=True)
         return Path(FashionMNIST(str(root), train=True, download=True).raw_folder)
     except (OSError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = " ".join(str(error).split()).rstrip(":")
         sought = ", ".join(str(place) for place in _places())
         variable = "" if os.environ.get("HWNAS_DATA") else "$HWNAS_DATA is not set; "
         raise DataError(

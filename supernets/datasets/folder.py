@@ -124,9 +124,8 @@ def split(folder: Path, layout: Layout) -> dict[str, list[Item]]:
     for label, name in enumerate(layout.classes):
         ordered = [item for _, item in sorted(pool[label], key=lambda pair: pair[0])]
         if len(ordered) < MIN_PER_CLASS:
-            raise DataError(
-                f"{folder}: class {name!r} has {len(ordered)} distinct training images; allowed: {MIN_PER_CLASS} or more"
-            )
+            found = f"{len(ordered)} distinct training images"
+            raise DataError(f"{folder}: class {name!r} has {found}; allowed: {MIN_PER_CLASS} or more")
         start = 0
         for part, fraction in FRACTIONS.items():
             if part not in layout.parts:
