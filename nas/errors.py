@@ -35,7 +35,7 @@ class FileFormatError(NasError):
 
 
 class DataError(NasError):
-    """Images that are missing, unreadable, unlabelled or of the wrong shape; the message says where they were sought."""
+    """Images that are missing, unreadable, unlabelled or misshapen; the message says where they were sought."""
 
 
 class OutputError(NasError):

@@ -197,7 +197,7 @@ def read_tensors(path: Path, schema: str, schema_version: int) -> tuple[dict[str
     """Read what ``write_tensors`` wrote: the tensors and the info.
 
     Raises:
-        FileFormatError: The file is missing, damaged, of another schema, or its content does not have the recorded hash.
+        FileFormatError: The file is missing, damaged, of another schema, or not of the recorded hash.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -212,9 +212,7 @@ def read_tensors(path: Path, schema: str, schema_version: int) -> tuple[dict[str
         raise FileFormatError(f"{path}: not a readable safetensors file ({error})") from error
     recorded, info = header.pop("sha256", None), header.get("info")
     if not isinstance(info, dict) or _tensor_hash(header, tensors) != recorded:
-        raise FileFormatError(
-            f"{path}: sha256 of its content is not the recorded one; the file is damaged, fetch it again"
-        )
+        raise FileFormatError(f"{path}: its content has not the recorded sha256; it is damaged, fetch it again")
     return tensors, info
 
 

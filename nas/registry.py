@@ -20,7 +20,7 @@ def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> UsageError:
 
 @dataclass(frozen=True)
 class Entry:
-    """One registered thing: where it lives (``module:attribute``, imported on first use) and one line on what it is for."""
+    """One registered thing: where it lives (``module:attribute``, imported on first use) and what it is for."""
 
     target: str
     summary: str
