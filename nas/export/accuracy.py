@@ -1,0 +1,102 @@
+"""Accuracy of an exported file: the session that is timed, on stored images."""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from latency_tables import Device
+from nas.errors import DataError, UsageError
+from supernets import ImageInfo, prepare
+from supernets.datasets import ImageSet, Splits, load_splits
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+BATCH = 8  # of the batches tried, the fastest for one image on one thread
+CHUNK = 512  # images preprocessed at once
+WORKERS = 2
+
+Progress = Callable[[int, int], None]  # (done, total)
+
+
+def open_session(device: Device, model: bytes) -> "onnxruntime.InferenceSession":
+    """Return an onnxruntime session as ``device`` times it; a simulated device runs models as ``cpu`` does.
+
+    Raises:
+        UsageError: The device does not run onnxruntime sessions on this machine.
+    """
+    from latency_tables.onnxruntime_cpu import OnnxRuntimeCpu
+
+    if device.simulated:
+        device = OnnxRuntimeCpu()
+    if not isinstance(device, OnnxRuntimeCpu):
+        raise UsageError(f"device {device.name!r} cannot run a model on images here; allowed: cpu")
+    return device.session(model)
+
+
+def file_accuracy(session: "onnxruntime.InferenceSession", images: ImageSet, resolution: int, info: ImageInfo) -> float:
+    """Return the fraction of ``images`` whose largest logit, by the exported model, is at the label."""
+    correct = 0
+    for chunk, labels in zip(images.images.split(CHUNK), images.labels.split(CHUNK), strict=True):
+        pixels = prepare(chunk, resolution, info).numpy()
+        logits = [session.run(None, {"input": pixels[i : i + BATCH]})[0] for i in range(0, len(pixels), BATCH)]
+        correct += int((np.concatenate(logits).argmax(1) == labels.numpy()).sum())
+    return correct / len(images)
+
+
+def file_accuracies(
+    jobs: Mapping[str, tuple["onnxruntime.InferenceSession", int]],
+    images: ImageSet,
+    info: ImageInfo,
+    progress: Progress = lambda done, total: None,
+) -> dict[str, float]:
+    """Return the accuracy of several exported models, two at a time (their sessions have one thread each).
+
+    Args:
+        jobs: Name to session and resolution.
+        images: What they are evaluated on.
+        info: How images are normalised.
+        progress: Called after each model.
+    """
+    with ThreadPoolExecutor(WORKERS) as pool:
+        futures = {
+            name: pool.submit(file_accuracy, session, images, resolution, info)
+            for name, (session, resolution) in jobs.items()
+        }
+        results = {}
+        try:
+            for name, future in futures.items():
+                results[name] = future.result()
+                progress(len(results), len(futures))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return results
+
+
+def matching_splits(data: str | Path | None, info: ImageInfo, size: int) -> Splits:
+    """Load the images that a network was trained for.
+
+    Args:
+        data: A folder of images; None for the data set that ships.
+        info: What the network was trained on.
+        size: Side in pixels.
+
+    Raises:
+        DataError: The images have other classes.
+    """
+    splits = load_splits(data, size=size, channels=info.channels)
+    if splits.classes != info.classes:
+        where = f"data {data}" if data is not None else f"the shipped data set {splits.name}"
+        raise DataError(
+            f"{where} has {_classes(splits.classes)}; the network was trained on {info.dataset} with "
+            f"{_classes(info.classes)}; name its images with --data"
+        )
+    return splits
+
+
+def _classes(names: tuple[str, ...]) -> str:
+    return f"{len(names)} classes ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"

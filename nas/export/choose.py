@@ -1,0 +1,81 @@
+"""Which networks to verify, which measured ones form the front, and which one to recommend.
+
+Latencies are milliseconds, accuracies fractions; arrays are ``(n,)``.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Indices = NDArray[np.intp]
+
+
+def front_of(latency_ms: ArrayLike, accuracy: ArrayLike) -> Indices:
+    """Return the indices of the points that no other dominates, fastest first; of equal points the first one."""
+    latency, top = np.asarray(latency_ms, float), np.asarray(accuracy, float)
+    order = np.lexsort((np.arange(len(latency)), -top, latency))
+    best = np.maximum.accumulate(np.concatenate([[-np.inf], top[order]]))
+    return order[top[order] > best[:-1]]
+
+
+def knee_of(latency_ms: ArrayLike, accuracy: ArrayLike) -> int:
+    """Return the index of the knee of a front: the point farthest above the line between its ends, both axes scaled to 1.
+
+    With fewer than three points there is no knee: the most accurate is returned.
+    """
+    latency, top = np.asarray(latency_ms, float), np.asarray(accuracy, float)
+    if len(latency) < 3:
+        return int(np.argmax(top))
+    across, up = np.ptp(latency), np.ptp(top)
+    if across == 0 or up == 0:
+        return int(np.lexsort((latency, -top))[0])
+    gain = (top - top.min()) / up - (latency - latency.min()) / across
+    return int(np.argmax(gain))
+
+
+def best_within(latency_ms: ArrayLike, accuracy: ArrayLike, limit_ms: float) -> int | None:
+    """Return the index of the most accurate point within the limit (the faster of equals), or None if none is within."""
+    latency, top = np.asarray(latency_ms, float), np.asarray(accuracy, float)
+    within = np.flatnonzero(latency <= limit_ms)
+    if not len(within):
+        return None
+    return int(within[np.lexsort((latency[within], -top[within]))[0]])
+
+
+def spread_over(latency_ms: ArrayLike, accuracy: ArrayLike, count: int) -> Indices:
+    """Return ``count`` indices spread evenly along a front, both ends among them, fastest first.
+
+    Even means equal steps along the curve, latency on a logarithmic axis and both axes scaled to 1.
+    """
+    latency, top = np.asarray(latency_ms, float), np.asarray(accuracy, float)
+    order = np.argsort(latency, kind="stable")
+    if len(order) <= count:
+        return order
+    x, y = np.log(latency[order]), top[order]
+    x, y = ((v - v.min()) / (np.ptp(v) or 1.0) for v in (x, y))
+    along = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(x), np.diff(y)))])
+    return order[_nearest_distinct(along, np.linspace(0, along[-1], count))]
+
+
+def below_limit(latency_ms: ArrayLike, accuracy: ArrayLike, limit_ms: float, count: int) -> Indices:
+    """Return ``count`` indices close below a limit: the most accurate ones at 100 % of it, then at 98, 96, … per cent.
+
+    A prediction is off by some per cent, so that the best network within the limit may be predicted on either side of it.
+    """
+    latency, top = np.asarray(latency_ms, float), np.asarray(accuracy, float)
+    chosen: list[int] = []
+    for step in range(50):
+        bound = limit_ms * (1 - 0.02 * step)
+        free = np.flatnonzero((latency <= bound) & ~np.isin(np.arange(len(latency)), chosen))
+        if len(free) and len(chosen) < count:
+            chosen.append(int(free[np.lexsort((latency[free], -top[free]))[0]]))
+    return np.array(sorted(chosen, key=lambda index: latency[index]), np.intp)
+
+
+def _nearest_distinct(along: NDArray[np.float64], targets: NDArray[np.float64]) -> Indices:
+    """Return, for ascending targets, the nearest points of ``along``, none twice."""
+    taken: list[int] = []
+    for number, target in enumerate(targets):
+        first = taken[-1] + 1 if taken else 0
+        last = len(along) - (len(targets) - number)
+        taken.append(first + int(np.argmin(np.abs(along[first : last + 1] - target))))
+    return np.array(taken, np.intp)
