@@ -1,8 +1,9 @@
 """What can be chosen: genes, sampling, mutation, encoding; one file a family, one TOML a preset."""
 
+from search_spaces.block_tables import BlockChoice, BlockPosition
 from search_spaces.candidate import Block, Candidate
 from search_spaces.catalogue import get_space, list_spaces, preset_path
-from search_spaces.mbconv import BlockChoice, BlockPosition, MBConvSpace
+from search_spaces.mbconv import MBConvSpace
 from search_spaces.preset import Preset, preset_from_dict, read_preset
 from search_spaces.space import Genes, SearchSpace
 

@@ -36,6 +36,7 @@ import hashlib
 import json
 import tomllib
 from dataclasses import asdict, dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ from nas.files import read_bytes
 
 SCHEMA_VERSION = 1
 ACTIVATIONS = ("relu", "hswish")
+MAX_CHOICES = 100  # of one gene, which is an int8
+MAX_DEPTH_COMBINATIONS = 20_000  # a space keeps one row of a table for each
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ class Preset:
     stages: tuple[Stage, ...]
 
     def middle(self, in_width: int, expand: int, keep: float) -> int:
-        """Return the channels a block keeps of its expanded ones: a multiple of ``round_to``, never above the expanded."""
+        """Return the channels that a block keeps: a multiple of ``round_to``, or all the expanded ones."""
         expanded = in_width * expand
         kept = max(self.round_to, int(expanded * keep / self.round_to + 0.5) * self.round_to)
         return min(kept, expanded)
@@ -85,22 +88,23 @@ class Preset:
     @property
     def digest(self) -> str:
         """Twelve hexadecimal digits that change whenever a choice changes."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+        content = {**asdict(self), "summary": ""}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def read_preset(path: Path) -> tuple[Preset, dict[str, Any]]:
     """Read a preset and its ``[training]`` table (empty where it has none).
 
     Raises:
-        FileFormatError: The file is no TOML, or a key is missing, unknown or out of range; the message names the key and what is allowed.
+        FileFormatError: The file is no TOML, or a key is missing, unknown or out of range; the message names the key
+            and what is allowed.
     """
     try:
         content = tomllib.loads(read_bytes(path).decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise FileFormatError(f"{path}: not a TOML file ({error})") from error
     reader = _Reader(path, content)
-    version = reader.take("schema_version", int, f"{SCHEMA_VERSION}", lambda value: value == SCHEMA_VERSION)
-    del version
+    reader.take("schema_version", int, str(SCHEMA_VERSION), lambda value: value == SCHEMA_VERSION)
     reader.take("family", str, "'mbconv'", lambda value: value == "mbconv")
     training = content.pop("training", {})
     if not isinstance(training, dict):
@@ -111,17 +115,23 @@ def read_preset(path: Path) -> tuple[Preset, dict[str, Any]]:
 
 
 def preset_from_dict(content: dict[str, Any], source: str) -> Preset:
-    """Rebuild a preset from ``dataclasses.asdict``, as a supernet's file carries it.
+    """Rebuild a preset from ``dataclasses.asdict``, as a supernet's file carries it, with the checks of a TOML file.
 
     Raises:
         FileFormatError: The content does not fit; the message begins with ``source``.
     """
-    try:
-        stages = tuple(Stage(s["width"], s["stride"], tuple(s["depths"])) for s in content["stages"])
-        plain = {key: tuple(value) if isinstance(value, list) else value for key, value in content.items()}
-        return Preset(**{**plain, "stages": stages})
-    except (KeyError, TypeError) as error:
-        raise FileFormatError(f"{source}: its preset does not fit ({error})") from error
+    flat = dict(content)
+    nested: dict[str, Any] = {
+        "stem": {"width": flat.pop("stem_width", None), "stride": flat.pop("stem_stride", None)},
+        "head": {"width": flat.pop("head_width", None)},
+        "block": {key: flat.pop(key, None) for key in ("kernels", "expands", "keeps", "round_to")},
+        "stage": flat.pop("stages", None),
+    }
+    # asdict keeps tuples, JSON and TOML have lists: one way through JSON makes them equal.
+    reader = _Reader(source, json.loads(json.dumps({**flat, **nested})))
+    preset = _preset(reader)
+    reader.finish()
+    return preset
 
 
 def _preset(reader: "_Reader") -> Preset:
@@ -146,6 +156,10 @@ def _preset(reader: "_Reader") -> Preset:
     )
     for part in (stem, head, block):
         part.finish()
+    combinations = prod(len(stage.depths) for stage in preset.stages)
+    if combinations > MAX_DEPTH_COMBINATIONS:
+        allowed = f"at most {MAX_DEPTH_COMBINATIONS}; name fewer stages or depths"
+        raise FileFormatError(f"{reader.source}: {combinations} combinations of the stages' depths; allowed: {allowed}")
     return preset
 
 
@@ -166,15 +180,15 @@ def _width(value: int) -> bool:
 class _Reader:
     """Takes keys out of a TOML table one by one, so that what is left over is unknown."""
 
-    def __init__(self, path: Path, content: dict[str, Any], prefix: str = ""):
-        self.path, self.content, self.prefix = path, content, prefix
+    def __init__(self, source: Path | str, content: dict[str, Any], prefix: str = ""):
+        self.source, self.content, self.prefix = source, content, prefix
 
     def error(self, key: str, value: Any, allowed: str) -> FileFormatError:
-        return FileFormatError(f"{self.path}: {self.prefix}{key} is {value!r}; allowed: {allowed}")
+        return FileFormatError(f"{self.source}: {self.prefix}{key} is {value!r}; allowed: {allowed}")
 
     def take(self, key: str, kind: type, allowed: str, fits: Any = lambda _: True) -> Any:
         if key not in self.content:
-            raise FileFormatError(f"{self.path}: {self.prefix}{key} is missing; allowed: {allowed}")
+            raise FileFormatError(f"{self.source}: {self.prefix}{key} is missing; allowed: {allowed}")
         value = self.content.pop(key)
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
@@ -186,8 +200,9 @@ class _Reader:
         values = self.take(key, list, f"a list of {allowed}", bool)
         if kind is float:
             values = [float(v) if isinstance(v, int) and not isinstance(v, bool) else v for v in values]
-        if any(not isinstance(v, kind) or isinstance(v, bool) or not fits(v) for v in values) or len(set(values)) < len(values):
-            raise self.error(key, values, f"a list of {allowed}, none twice")
+        wrong = any(not isinstance(value, kind) or isinstance(value, bool) or not fits(value) for value in values)
+        if wrong or len(set(values)) < len(values) or len(values) > MAX_CHOICES:
+            raise self.error(key, values, f"a list of {allowed}, none twice, at most {MAX_CHOICES}")
         return tuple(values)
 
     def ascending(self, key: str, kind: type, allowed: str, fits: Any) -> tuple[Any, ...]:
@@ -197,14 +212,14 @@ class _Reader:
         return values
 
     def table(self, key: str) -> "_Reader":
-        return _Reader(self.path, self.take(key, dict, "a table"), f"{key}.")
+        return _Reader(self.source, self.take(key, dict, "a table"), f"{key}.")
 
     def tables(self, key: str) -> list["_Reader"]:
         items = self.take(key, list, "one [[stage]] table a stage", bool)
         if any(not isinstance(item, dict) for item in items):
             raise self.error(key, items, "tables")
-        return [_Reader(self.path, item, f"{key}[{number}].") for number, item in enumerate(items)]
+        return [_Reader(self.source, item, f"{key}[{number}].") for number, item in enumerate(items)]
 
     def finish(self) -> None:
         if self.content:
-            raise FileFormatError(f"{self.path}: {self.prefix}{next(iter(self.content))} is an unknown key")
+            raise FileFormatError(f"{self.source}: {self.prefix}{next(iter(self.content))} is an unknown key")

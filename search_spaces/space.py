@@ -40,15 +40,15 @@ class SearchSpace(ABC):
 
     @abstractmethod
     def sample(self, n: int, rng: np.random.Generator) -> Genes:
-        """Draw ``n`` networks: every choice uniform among the distinct ones, blocks given the depths."""
+        """Draw ``n`` networks: every choice uniform among the distinct ones, independent of the others."""
 
     @abstractmethod
     def mutate(self, genes: Genes, rng: np.random.Generator, rate: float) -> Genes:
-        """Redraw each gene with probability ``rate``; blocks that a new depth brings in are drawn afresh."""
+        """Redraw each choice of canonical rows with probability ``rate``; blocks that come in are drawn afresh."""
 
     @abstractmethod
     def crossover(self, a: Genes, b: Genes, rng: np.random.Generator) -> Genes:
-        """Mix two populations of equal length row by row: each choice comes from one of the two parents."""
+        """Mix canonical rows pairwise: each choice comes from one parent, or from the only one that has it."""
 
     @abstractmethod
     def canonical(self, genes: Genes) -> Genes:
@@ -78,13 +78,11 @@ class SearchSpace(ABC):
         """
         genes = np.asarray(genes)
         if genes.ndim != 2 or genes.shape[1] != self.num_genes or not np.issubdtype(genes.dtype, np.integer):
-            raise UsageError(
-                f"genes of shape {genes.shape} and type {genes.dtype}; allowed: integers (n, {self.num_genes}) for {self.name}"
-            )
+            allowed = f"integers (n, {self.num_genes}) for {self.name}"
+            raise UsageError(f"genes of shape {genes.shape} and type {genes.dtype}; allowed: {allowed}")
         wrong = (genes < 0) | (genes >= self.cardinalities)
         if wrong.any():
             row, gene = np.argwhere(wrong)[0]
-            raise UsageError(
-                f"gene {gene} of row {row} is {genes[row, gene]}; allowed: 0 to {self.cardinalities[gene] - 1} for {self.name}"
-            )
+            allowed = f"0 to {self.cardinalities[gene] - 1} for {self.name}"
+            raise UsageError(f"gene {gene} of row {row} is {genes[row, gene]}; allowed: {allowed}")
         return self.canonical(genes.astype(np.int8))

@@ -1,0 +1,122 @@
+"""The blocks of a space: where they stand, and tables from a block's four genes to what it is.
+
+A block's genes (kernel, expand, keep, precision) and the width of its input make one number, its *slot*; slot 0 is a
+block left out. Everything about a block is then one row of a table, and a population is looked up by one
+``numpy.take``. Positions with equal input width share their slots.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search_spaces.preset import Preset
+
+
+@dataclass(frozen=True)
+class BlockPosition:
+    """Where a block stands: its stage, its index there, its channels, its stride, and whether it adds its input."""
+
+    stage: int
+    index: int
+    in_width: int
+    out_width: int
+    stride: int
+
+    @property
+    def residual(self) -> bool:
+        """Whether the block adds its input to its output."""
+        return self.stride == 1 and self.in_width == self.out_width
+
+
+@dataclass(frozen=True)
+class BlockChoice:
+    """One distinct way to fill a block: kernel side, middle channels, precision."""
+
+    kernel: int
+    middle: int
+    precision: str
+
+
+@dataclass(frozen=True)
+class BlockTables:
+    """The tables of one space.
+
+    Attributes:
+        choices: Distinct choices by block position.
+        radix: Weights of the four genes in a slot, ``(4,)``.
+        first_slot: What is added to that sum at each position, ``(num_blocks,)``.
+        code: Each slot's choice: 0 for a block left out, else 1 + the index into its position's choices, ``(slots,)``.
+        features: One-hot kernel, middle width and precision, ``(slots, width)``; equal networks have equal features.
+        genes: The canonical genes of each choice, the positions' choices one after another, ``(choices, 4)``.
+        first_choice: Row of ``genes`` where each position's choices begin, ``(num_blocks,)``.
+    """
+
+    choices: tuple[tuple[BlockChoice, ...], ...]
+    radix: NDArray[np.int64]
+    first_slot: NDArray[np.int64]
+    code: NDArray[np.int16]
+    features: NDArray[np.float32]
+    genes: NDArray[np.int8]
+    first_choice: NDArray[np.int64]
+
+
+def block_positions(preset: Preset) -> Iterator[BlockPosition]:
+    """Yield the block positions of a preset in order, every stage at its greatest depth."""
+    width = preset.stem_width
+    for number, stage in enumerate(preset.stages):
+        for index in range(max(stage.depths)):
+            yield BlockPosition(number, index, width, stage.width, stage.stride if index == 0 else 1)
+            width = stage.width
+
+
+def build_tables(preset: Preset, precisions: Sequence[str], in_widths: Sequence[int]) -> BlockTables:
+    """Build the tables of the blocks whose inputs have ``in_widths`` channels."""
+    cardinalities = [len(preset.kernels), len(preset.expands), len(preset.keeps), len(precisions)]
+    widths = sorted(set(in_widths))
+    parts = [_width_tables(preset, precisions, width) for width in widths]
+    feature_width = max(features.shape[1] for _, _, _, features in parts)
+    absent = np.zeros((1, feature_width), np.float32)
+    padded = [np.pad(features, ((0, 0), (0, feature_width - features.shape[1]))) for _, _, _, features in parts]
+    which = np.array([widths.index(width) for width in in_widths])
+    starts = np.cumsum([0] + [len(genes) for _, genes, _, _ in parts])[:-1]
+    return BlockTables(
+        choices=tuple(parts[part][0] for part in which),
+        radix=np.array([prod(cardinalities[gene + 1 :]) for gene in range(4)]),
+        first_slot=1 + which * prod(cardinalities),
+        code=np.concatenate([np.zeros(1, np.int16)] + [code for _, _, code, _ in parts]),
+        features=np.concatenate([absent, *padded]),
+        genes=np.concatenate([genes for _, genes, _, _ in parts]),
+        first_choice=starts[which],
+    )
+
+
+def _width_tables(
+    preset: Preset, precisions: Sequence[str], in_width: int
+) -> tuple[tuple[BlockChoice, ...], NDArray[np.int8], NDArray[np.int16], NDArray[np.float32]]:
+    """Return the choices of one input width, their genes, and each slot's code and features."""
+    # Expands ascend and keeps descend, so the first spelling of a middle width prunes the least.
+    spelling: dict[int, tuple[int, int]] = {}
+    for (e, expand), (k, keep) in product(enumerate(preset.expands), reversed(list(enumerate(preset.keeps)))):
+        spelling.setdefault(preset.middle(in_width, expand, keep), (e, k))
+    middles = sorted(spelling)
+    choices = tuple(BlockChoice(*choice) for choice in product(preset.kernels, middles, precisions))
+    genes = [
+        (preset.kernels.index(choice.kernel), *spelling[choice.middle], precisions.index(choice.precision))
+        for choice in choices
+    ]
+    slots = [
+        BlockChoice(kernel, preset.middle(in_width, expand, keep), precision)
+        for kernel, expand, keep, precision in product(preset.kernels, preset.expands, preset.keeps, precisions)
+    ]
+    one_hot = [
+        [choice.kernel == kernel for kernel in preset.kernels]
+        + [choice.middle == middle for middle in middles]
+        + [choice.precision == precision for precision in precisions]
+        for choice in slots
+    ]
+    codes = [1 + choices.index(choice) for choice in slots]
+    return choices, np.array(genes, np.int8), np.array(codes, np.int16), np.array(one_hot, np.float32)
