@@ -6,34 +6,33 @@ Latencies are milliseconds, accuracies fractions; arrays are ``(n,)``.
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nas.search.fronts import knee, non_dominated
+
 Indices = NDArray[np.intp]
 
 
 def front_of(latency_ms: ArrayLike, accuracy: ArrayLike) -> Indices:
-    """Return the indices of the points that no other dominates, fastest first; of equal points the first one."""
-    latency, top = np.asarray(latency_ms, float), np.asarray(accuracy, float)
-    order = np.lexsort((np.arange(len(latency)), -top, latency))
-    best = np.maximum.accumulate(np.concatenate([[-np.inf], top[order]]))
-    return order[top[order] > best[:-1]]
+    """Return the indices of the points that no other dominates, fastest first."""
+    losses = _losses(latency_ms, accuracy)
+    front = np.flatnonzero(non_dominated(losses))
+    return front[np.argsort(losses[front, 0], kind="stable")]
 
 
 def knee_of(latency_ms: ArrayLike, accuracy: ArrayLike) -> int:
-    """Return the index of the knee of a front: the point farthest above the line between its ends, both axes scaled to 1.
+    """Return the index of a front's knee: the point farthest from the line between its ends, both axes scaled to 1.
 
     With fewer than three points there is no knee: the most accurate is returned.
     """
-    latency, top = np.asarray(latency_ms, float), np.asarray(accuracy, float)
-    if len(latency) < 3:
-        return int(np.argmax(top))
-    across, up = np.ptp(latency), np.ptp(top)
-    if across == 0 or up == 0:
-        return int(np.lexsort((latency, -top))[0])
-    gain = (top - top.min()) / up - (latency - latency.min()) / across
-    return int(np.argmax(gain))
+    losses = _losses(latency_ms, accuracy)
+    return knee(losses[:, ::-1])
+
+
+def _losses(latency_ms: ArrayLike, accuracy: ArrayLike) -> NDArray[np.float64]:
+    return np.stack([np.asarray(latency_ms, float), -np.asarray(accuracy, float)], axis=1)
 
 
 def best_within(latency_ms: ArrayLike, accuracy: ArrayLike, limit_ms: float) -> int | None:
-    """Return the index of the most accurate point within the limit (the faster of equals), or None if none is within."""
+    """Return the index of the most accurate point within the limit, the faster of equals; None if none is within."""
     latency, top = np.asarray(latency_ms, float), np.asarray(accuracy, float)
     within = np.flatnonzero(latency <= limit_ms)
     if not len(within):
@@ -57,9 +56,9 @@ def spread_over(latency_ms: ArrayLike, accuracy: ArrayLike, count: int) -> Indic
 
 
 def below_limit(latency_ms: ArrayLike, accuracy: ArrayLike, limit_ms: float, count: int) -> Indices:
-    """Return ``count`` indices close below a limit: the most accurate ones at 100 % of it, then at 98, 96, … per cent.
+    """Return ``count`` indices below a limit: the most accurate at 100 % of it, then at 98 %, 96 % and so on.
 
-    A prediction is off by some per cent, so that the best network within the limit may be predicted on either side of it.
+    A prediction is off by some per cent, so that what is predicted close below the limit may measure above it.
     """
     latency, top = np.asarray(latency_ms, float), np.asarray(accuracy, float)
     chosen: list[int] = []

@@ -1,0 +1,5 @@
+"""``nas calibrate``."""
+
+
+def calibrate() -> None:
+    """TODO."""

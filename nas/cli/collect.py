@@ -1,0 +1,5 @@
+"""``nas collect``."""
+
+
+def collect() -> None:
+    """TODO."""

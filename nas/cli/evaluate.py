@@ -1,0 +1,5 @@
+"""``nas evaluate``."""
+
+
+def evaluate() -> None:
+    """TODO."""

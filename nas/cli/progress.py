@@ -1,0 +1,62 @@
+"""Progress on standard error: bars on a terminal, plain lines in a pipe, nothing when quiet."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+Listener = Callable[[str, int, int], None]  # (stage, done, total)
+PLAIN_SECONDS = 10.0  # between two lines of one stage
+
+
+@contextlib.contextmanager
+def progress_on(quiet: bool) -> Iterator[Listener]:
+    """Yield a listener that shows each stage."""
+    if quiet:
+        yield lambda stage, done, total: None
+    elif sys.stderr.isatty():
+        with _bars() as listener:
+            yield listener
+    else:
+        yield _PlainLines()
+
+
+class _PlainLines:
+    """One line when a stage begins, now and then while it goes on, and when it ends."""
+
+    def __init__(self) -> None:
+        self._stage = ""
+        self._ended: set[str] = set()
+        self._begun = self._said = 0.0
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if stage != self._stage:
+            self._stage, self._begun, self._said = stage, now, now
+            self._ended.discard(stage)
+        ended = done >= total and stage not in self._ended
+        if ended or (now - self._said >= PLAIN_SECONDS and done < total):
+            self._said = now
+            print(f"{stage}: {done} of {total}, {now - self._begun:.0f} s", file=sys.stderr, flush=True)
+        if ended:
+            self._ended.add(stage)
+
+
+@contextlib.contextmanager
+def _bars() -> Iterator[Listener]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description:<12}"), BarColumn(bar_width=36), MofNCompleteColumn(), TimeElapsedColumn(),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=False),
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        tasks = {}
+
+        def listen(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield listen

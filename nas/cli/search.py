@@ -1,0 +1,5 @@
+"""``nas search``."""
+
+
+def search() -> None:
+    """TODO."""

@@ -1,0 +1,5 @@
+"""``nas train``."""
+
+
+def train() -> None:
+    """TODO."""
