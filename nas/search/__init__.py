@@ -1,1 +1,11 @@
-"""The search: problem, strategies, result."""
+"""The search: a problem, the strategies behind ask and tell, and the front that comes out."""
+
+from nas.search.loop import search
+from nas.search.problem import Problem, Space
+from nas.search.result import Choice, Scored, SearchResult
+from nas.search.strategy import STRATEGIES, Strategy, get_strategy, list_strategies
+
+__all__ = [
+    "STRATEGIES", "Choice", "Problem", "Scored", "SearchResult", "Space", "Strategy", "get_strategy", "list_strategies",
+    "search",
+]

@@ -1,0 +1,101 @@
+"""Multi-objective evolution on arrays: NSGA-II (Deb et al., 2002) with the variation of once-for-all (Cai et al., 2020).
+
+A generation is one call: parents by binary tournament, half of the children crossed and half mutated, then the best of
+parents and children together survive, by front and, within a front, by crowding. So every scored child competes. With
+one objective the fronts are single values and the same code is a plain elitist evolution.
+
+Constraints are met by domination (Deb, 2000): feasible before infeasible, infeasible by how much they violate.
+
+Departures from both: no network is scored twice; children that repeat are drawn again, with a mutation rate that doubles
+from draw to draw and uniform samples in the end, so that a small space is searched to its last network and the search
+then stops; the population grows with the root of the budget.
+"""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.search.fronts import Losses, crowding, non_dominated_ranks
+from nas.search.problem import Genes, Problem
+from nas.search.unique import Seen
+
+MUTATION_RATE = 0.1  # of each gene, as in once-for-all
+ATTEMPTS = 16  # draws for one generation; the second half are uniform samples
+FEW = 256  # the fewest rows a draw
+
+
+def population_size(budget: int) -> int:
+    """Return the population for a budget: ten generations of 20 from 200 evaluations, 210 of 1,900 from 400,000."""
+    return int(np.clip(round(min(budget / 10, 3 * math.sqrt(budget))), 2, 4096))
+
+
+class Evolution:
+    """Ask and tell, one generation at a time."""
+
+    def __init__(self, problem: Problem, budget: int, rng: np.random.Generator):
+        self._problem, self._space, self._rng = problem, problem.space, rng
+        self._size = population_size(budget)
+        self._seen = Seen()
+        self._genes: Genes = np.empty((0, self._space.num_genes), np.int8)  # best first
+        self._losses: Losses = np.empty((0, len(problem.objectives)))
+        self._violations = np.empty(0)
+
+    def ask(self, n: int) -> Genes:
+        children: list[Genes] = [np.empty((0, self._space.num_genes), np.int8)]
+        wanted = missing = min(n, self._size)
+        for attempt in range(ATTEMPTS):
+            if 2 * missing < wanted or len(self._seen) >= self._space.size:
+                break
+            drawn = self._draw(max(missing, FEW if attempt else 0), attempt)
+            children.append(self._seen.claim(drawn, missing))
+            missing -= len(children[-1])
+        return np.concatenate(children)
+
+    def _draw(self, count: int, attempt: int) -> Genes:
+        if len(self._genes) == 0 or attempt >= ATTEMPTS // 2:
+            return self._space.sample(count, self._rng)
+        mothers = self._genes[self._tournament(count)]
+        crossed = 0 if attempt else count // 2
+        fathers = self._genes[self._tournament(crossed)]
+        return np.concatenate([
+            self._space.crossover(mothers[:crossed], fathers, self._rng),
+            self._space.mutate(mothers[crossed:], self._rng, min(0.5, MUTATION_RATE * 2**attempt)),
+        ])
+
+    def _tournament(self, count: int) -> NDArray[np.int64]:
+        """Return the better of two random members, ``count`` times; the population is sorted, so that is the smaller index."""
+        return self._rng.integers(len(self._genes), size=(2, count)).min(axis=0)
+
+    def tell(self, genes: Genes, scores: Mapping[str, NDArray[np.float64]]) -> None:
+        everyone = np.concatenate([self._genes, genes])
+        losses = np.concatenate([self._losses, self._problem.losses(scores)])
+        violations = np.concatenate([self._violations, self._problem.violations(scores)])
+        best = survivors(losses, violations, self._size)
+        self._genes, self._losses, self._violations = everyone[best], losses[best], violations[best]
+
+
+def survivors(losses: Losses, violations: NDArray[np.float64], count: int) -> NDArray[np.int64]:
+    """Return the ``count`` best rows, best first: by front, and within a front the less crowded first."""
+    ranks = constrained_ranks(losses, violations, count)
+    last = np.sort(ranks)[:count][-1]
+    kept = np.flatnonzero(ranks <= last)
+    order = np.lexsort((-crowding(losses[kept], ranks[kept]), ranks[kept]))
+    return kept[order[:count]]
+
+
+def constrained_ranks(losses: Losses, violations: NDArray[np.float64], enough: int) -> NDArray[np.int64]:
+    """Return the front of each row, ``(n,)``: the feasible ones' fronts first, then the infeasible by violation.
+
+    Args:
+        losses: ``(n, m)``.
+        violations: ``(n,)``, 0 where feasible.
+        enough: Once this many rows are ranked, the other feasible rows share the next rank.
+    """
+    feasible = violations <= 0
+    ranks = np.empty(len(losses), np.int64)
+    ranks[feasible] = non_dominated_ranks(losses[feasible], enough)
+    _, order = np.unique(violations[~feasible], return_inverse=True)
+    ranks[~feasible] = order + len(losses)
+    return ranks

@@ -1,0 +1,129 @@
+"""Everything scored in a search, in order, and its state on disk: one npz file without pickle.
+
+The strategy's own state is not stored. Strategies are deterministic, so a resumed search asks again and is told the
+stored scores in place of new ones: the same file serves every strategy, and a resumed search is an undisturbed one.
+"""
+
+import json
+import time
+import zipfile
+import zlib
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from nas.errors import FileFormatError, UsageError
+from nas.files import atomic_path
+from nas.search.problem import Genes, Problem
+from nas.search.result import Scored
+
+SCHEMA, SCHEMA_VERSION = "hwnas search state", 1
+SAVE_SECONDS = 10.0  # between two writes
+
+
+class Journal:
+    """Scores candidates and remembers them; a context that writes the file, if there is one, however it is left.
+
+    Raises:
+        FileFormatError: The file is damaged or is something else.
+        UsageError: It is the state of another search; the message says in what.
+    """
+
+    def __init__(self, problem: Problem, strategy: str, budget: int, seed: int, path: Path | None):
+        self._problem, self._path = problem, path
+        self._identity = _identity(problem, strategy, budget, seed)
+        self._parts: list[Scored] = []
+        self._stored = _nothing(problem)
+        if path is not None and path.exists():
+            self._stored = _load(path, self._identity)
+        self._saved = len(self._stored)
+        self._saved_at = time.monotonic()
+        self.evaluated = 0
+
+    def score(self, genes: Genes) -> Scored:
+        """Return the scores of a batch: the stored ones as long as there are any, else new ones.
+
+        Raises:
+            FileFormatError: The stored candidates are not those asked for.
+        """
+        if self.evaluated < len(self._stored):
+            scored = self._stored.take(np.arange(self.evaluated, min(self.evaluated + len(genes), len(self._stored))))
+            if not np.array_equal(scored.genes, genes):
+                raise FileFormatError(
+                    f"{self._path}: its candidates are not those that this search asks for (written by another version?); "
+                    "remove it to start anew"
+                )
+        else:
+            scored = Scored(genes, self._problem.score(genes))
+        self._parts.append(scored)
+        self.evaluated += len(genes)
+        if time.monotonic() - self._saved_at > SAVE_SECONDS:
+            self._save()
+        return scored
+
+    def history(self) -> Scored:
+        """Return everything scored so far, in order."""
+        self._parts = [Scored.join(self._parts or [_nothing(self._problem)])]
+        return self._parts[0]
+
+    def _save(self) -> None:
+        if self._path is None or self.evaluated <= self._saved:
+            return
+        history = self.history()
+        header = json.dumps({"schema": SCHEMA, "schema_version": SCHEMA_VERSION, "search": self._identity})
+        arrays = {f"score:{name}": values for name, values in history.scores.items()}
+        with atomic_path(self._path) as temporary, open(temporary, "wb") as file:
+            np.savez(file, header=np.array(header), genes=history.genes, allow_pickle=False, **arrays)
+        self._saved, self._saved_at = self.evaluated, time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._save()
+
+
+def _nothing(problem: Problem) -> Scored:
+    return Scored(np.empty((0, problem.space.num_genes), np.int8), {name: np.empty(0) for name in problem.names})
+
+
+def _identity(problem: Problem, strategy: str, budget: int, seed: int) -> dict[str, Any]:
+    """Return what must agree for a stored state to be this search's."""
+    return {
+        "space": problem.space.name,
+        "num_genes": problem.space.num_genes,
+        "objectives": dict(problem.objectives),
+        "constraints": {name: list(bounds) for name, bounds in problem.constraints.items()},
+        "strategy": strategy,
+        "budget": budget,
+        "seed": seed,
+    }
+
+
+def _load(path: Path, identity: dict[str, Any]) -> Scored:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            header = json.loads(str(file["header"]))
+            genes = file["genes"]
+            scores = {name.removeprefix("score:"): file[name] for name in file.files if name.startswith("score:")}
+    except (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        raise FileFormatError(f"{path}: not a readable search state ({error}); remove it to start anew") from error
+    found = (header.get("schema"), header.get("schema_version")) if isinstance(header, dict) else (None, None)
+    if found != (SCHEMA, SCHEMA_VERSION):
+        raise FileFormatError(
+            f"{path}: schema {found[0]!r} version {found[1]!r}; allowed: {SCHEMA!r} version {SCHEMA_VERSION}"
+        )
+    stored = header.get("search")
+    for key, value in identity.items():
+        if not isinstance(stored, dict) or stored.get(key) != value:
+            was = stored.get(key) if isinstance(stored, dict) else None
+            raise UsageError(
+                f"{path} holds a search with {key} {was!r}, not {value!r}; name another file, or remove it to start anew"
+            )
+    if genes.ndim != 2 or not scores or any(values.shape != (len(genes),) for values in scores.values()):
+        raise FileFormatError(f"{path}: not one row of genes and scores a candidate; remove it to start anew")
+    return Scored(genes, scores)
