@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,11 @@ class BlockPosition:
     in_width: int
     out_width: int
     stride: int
+
+    @property
+    def name(self) -> str:
+        """``block_<stage>_<index>``."""
+        return f"block_{self.stage}_{self.index}"
 
     @property
     def residual(self) -> bool:
@@ -51,6 +57,7 @@ class BlockTables:
         first_slot: What is added to that sum at each position, ``(num_blocks,)``.
         code: Each slot's choice: 0 for a block left out, else 1 + the index into its position's choices, ``(slots,)``.
         features: One-hot kernel, middle width and precision, ``(slots, width)``; equal networks have equal features.
+        feature_names: What each of them is, by block position, such as ``middle=48``; ``unused`` where padded.
         genes: The canonical genes of each choice, the positions' choices one after another, ``(choices, 4)``.
         first_choice: Row of ``genes`` where each position's choices begin, ``(num_blocks,)``.
     """
@@ -60,6 +67,7 @@ class BlockTables:
     first_slot: NDArray[np.int64]
     code: NDArray[np.int16]
     features: NDArray[np.float32]
+    feature_names: tuple[tuple[str, ...], ...]
     genes: NDArray[np.int8]
     first_choice: NDArray[np.int64]
 
@@ -78,25 +86,35 @@ def build_tables(preset: Preset, precisions: Sequence[str], in_widths: Sequence[
     cardinalities = [len(preset.kernels), len(preset.expands), len(preset.keeps), len(precisions)]
     widths = sorted(set(in_widths))
     parts = [_width_tables(preset, precisions, width) for width in widths]
-    feature_width = max(features.shape[1] for _, _, _, features in parts)
+    feature_width = max(part.features.shape[1] for part in parts)
     absent = np.zeros((1, feature_width), np.float32)
-    padded = [np.pad(features, ((0, 0), (0, feature_width - features.shape[1]))) for _, _, _, features in parts]
+    padded = [np.pad(part.features, ((0, 0), (0, feature_width - part.features.shape[1]))) for part in parts]
+    names = [part.feature_names + ("unused",) * (feature_width - len(part.feature_names)) for part in parts]
     which = np.array([widths.index(width) for width in in_widths])
-    starts = np.cumsum([0] + [len(genes) for _, genes, _, _ in parts])[:-1]
+    starts = np.cumsum([0] + [len(part.genes) for part in parts])[:-1]
     return BlockTables(
-        choices=tuple(parts[part][0] for part in which),
+        choices=tuple(parts[part].choices for part in which),
         radix=np.array([prod(cardinalities[gene + 1 :]) for gene in range(4)]),
         first_slot=1 + which * prod(cardinalities),
-        code=np.concatenate([np.zeros(1, np.int16)] + [code for _, _, code, _ in parts]),
+        code=np.concatenate([np.zeros(1, np.int16)] + [part.code for part in parts]),
         features=np.concatenate([absent, *padded]),
-        genes=np.concatenate([genes for _, genes, _, _ in parts]),
+        feature_names=tuple(names[part] for part in which),
+        genes=np.concatenate([part.genes for part in parts]),
         first_choice=starts[which],
     )
 
 
-def _width_tables(
-    preset: Preset, precisions: Sequence[str], in_width: int
-) -> tuple[tuple[BlockChoice, ...], NDArray[np.int8], NDArray[np.int16], NDArray[np.float32]]:
+class _WidthTables(NamedTuple):
+    """The tables of the positions of one input width."""
+
+    choices: tuple[BlockChoice, ...]
+    genes: NDArray[np.int8]
+    code: NDArray[np.int16]
+    features: NDArray[np.float32]
+    feature_names: tuple[str, ...]
+
+
+def _width_tables(preset: Preset, precisions: Sequence[str], in_width: int) -> _WidthTables:
     """Return the choices of one input width, their genes, and each slot's code and features."""
     # Expands ascend and keeps descend, so the first spelling of a middle width prunes the least.
     spelling: dict[int, tuple[int, int]] = {}
@@ -112,11 +130,12 @@ def _width_tables(
         BlockChoice(kernel, preset.middle(in_width, expand, keep), precision)
         for kernel, expand, keep, precision in product(preset.kernels, preset.expands, preset.keeps, precisions)
     ]
-    one_hot = [
-        [choice.kernel == kernel for kernel in preset.kernels]
-        + [choice.middle == middle for middle in middles]
-        + [choice.precision == precision for precision in precisions]
-        for choice in slots
-    ]
-    codes = [1 + choices.index(choice) for choice in slots]
-    return choices, np.array(genes, np.int8), np.array(codes, np.int16), np.array(one_hot, np.float32)
+    menus = {"kernel": preset.kernels, "middle": middles, "precision": precisions}
+    features = [[getattr(slot, name) == value for name, menu in menus.items() for value in menu] for slot in slots]
+    return _WidthTables(
+        choices=choices,
+        genes=np.array(genes, np.int8),
+        code=np.array([1 + choices.index(slot) for slot in slots], np.int16),
+        features=np.array(features, np.float32),
+        feature_names=tuple(f"{name}={value}" for name, menu in menus.items() for value in menu),
+    )

@@ -24,7 +24,8 @@ from search_spaces.space import Genes, SearchSpace
 
 CHUNK = 256  # rows worked on at a time: their arrays stay in the cache and are not given back to the system
 GLOBAL_GENES = 3  # resolution, stem precision, head precision
-EXPAND, KEEP, PRECISION = 1, 2, 3  # genes of a block, after its kernel
+BLOCK_GENES = ("kernel", "expand", "keep", "precision")
+EXPAND, KEEP, PRECISION = 1, 2, 3
 RESOLUTION_MUTATION = 5.0  # the resolution is redrawn this many times as often as another gene (OFA: 0.5 against 0.1)
 
 
@@ -66,6 +67,21 @@ class MBConvSpace(SearchSpace):
         self._top_counts, self._top_features = top, np.array([np.concatenate(parts) for parts in one_hot])
         choices = [len(self.block_choices(block)) for block in range(self.num_blocks)]
         self._draws = np.append(self.cardinalities[:first], choices).astype(np.float32)
+
+    @property
+    def gene_names(self) -> tuple[str, ...]:
+        """What each gene chooses, such as ``depth_1`` or ``block_1_0.kernel``."""
+        depths = [f"depth_{stage}" for stage in range(len(self.preset.stages))]
+        blocks = [f"{position.name}.{gene}" for position in self.block_positions for gene in BLOCK_GENES]
+        return ("resolution", "stem.precision", "head.precision", *depths, *blocks)
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """What each feature stands for, such as ``resolution=20`` or ``block_1_0.precision=int8``."""
+        tops = zip(self.gene_names, (self.resolutions, self.precisions, self.precisions), strict=False)
+        top = [f"{name}={value}" for name, menu in tops for value in menu]
+        blocks = zip(self.block_positions, self._tables.feature_names, strict=True)
+        return (*top, *(f"{position.name}.{name}" for position, names in blocks for name in names))
 
     @property
     def num_features(self) -> int:
@@ -207,21 +223,22 @@ class MBConvSpace(SearchSpace):
 
     def largest(self, precision: str = "fp32") -> Genes:
         """Return the row of the largest network, all of it in ``precision``."""
-        return self._extreme(precision, self.cardinalities - 1)
+        return self.with_precision((self.cardinalities - 1).astype(np.int8)[None], precision)[0]
 
     def smallest(self, precision: str = "fp32") -> Genes:
         """Return the row of the smallest network, all of it in ``precision``."""
-        return self._extreme(precision, np.zeros_like(self.cardinalities))
-
-    def _extreme(self, precision: str, values: NDArray[np.int64]) -> Genes:
-        return self.with_precision(self.canonical(values.astype(np.int8)[None]), precision)[0]
+        return self.with_precision(np.zeros((1, self.num_genes), np.int8), precision)[0]
 
     def with_precision(self, genes: Genes, precision: str) -> Genes:
         """Return the same architectures ``(n, num_genes)`` with every part in ``precision``."""
         index = _index(precision, self.precisions, "precision")
+        return self.with_precisions(genes, np.full((len(genes), self.num_blocks + 2), index))
+
+    def with_precisions(self, genes: Genes, values: NDArray[np.integer]) -> Genes:
+        """Return the same architectures with the precisions ``(n, num_blocks + 2)`` of stem, block positions, head."""
         twin = np.array(genes, dtype=np.int8)
-        twin[:, 1:GLOBAL_GENES] = index
-        twin[:, self._first_block_gene + PRECISION :: 4] = index
+        twin[:, 1], twin[:, 2] = values[:, 0], values[:, -1]
+        twin[:, self._first_block_gene + PRECISION :: 4] = values[:, 1:-1]
         return self.canonical(twin)
 
     def feature_size(self, resolution: int, block: int) -> int:

@@ -45,7 +45,7 @@ from nas.files import read_bytes
 
 SCHEMA_VERSION = 1
 ACTIVATIONS = ("relu", "hswish")
-MAX_CHOICES = 100  # of one gene, which is an int8
+MAX_CHOICES = 36  # of one gene, which is one letter or digit in files
 MAX_DEPTH_COMBINATIONS = 20_000  # a space keeps one row of a table for each
 
 
