@@ -22,6 +22,7 @@ LAYERS = (
 )
 TOPS = ("nas", "nasbench", "experiments", "predictors", "latency_tables", "supernets", "search_spaces")
 PICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "shelve", "marshal", "joblib"}
+HARMLESS = {"Parallel", "delayed", "parallel_config"}  # of joblib
 TARGET = re.compile(rf"({'|'.join(TOPS)})(\.\w+)*:\w+")  # "module:attribute", as registries hold it
 
 
@@ -127,7 +128,7 @@ def faults(source: str) -> list[str]:
         elif isinstance(node, ast.ImportFrom):
             foreign = node.level == 0 and (node.module or "").split(".")[0] in PICKLERS
             found += [
-                f"{node.module}.{a.name}" for a in node.names if (foreign and a.name != "Parallel") or a.name == "*"
+                f"{node.module}.{a.name}" for a in node.names if (foreign and a.name not in HARMLESS) or a.name == "*"
             ]
         elif isinstance(node, ast.Call):
             options = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
@@ -160,4 +161,7 @@ def test_a_forbidden_call_is_seen(source: str) -> None:
 
 
 def test_a_safe_load_is_allowed() -> None:
-    assert faults("torch.load(p, weights_only=True)\nnp.load(p, allow_pickle=False)\nfrom joblib import Parallel") == []
+    assert (
+        faults("torch.load(p, weights_only=True)\nnp.load(p, allow_pickle=False)\nfrom joblib import Parallel, delayed")
+        == []
+    )
