@@ -23,7 +23,8 @@ class Measurement:
         ci_low_ms: Lower end of the 95 % bootstrap interval of ``latency_ms`` over rounds.
         ci_high_ms: Its upper end.
         raw_ms: The same median before drift correction.
-        min_ms: Fastest corrected value (one value is the mean of several inferences).
+        mean_ms: Median over rounds of the plain means, uncorrected, with all that disturbed them.
+        min_ms: Fastest corrected value (one value stands for 20 ms of inferences).
         p90_ms: 90th percentile of the corrected values.
         mad_ms: Median absolute deviation of the corrected values.
         reference_ms: What the reference net took at the same time, to which the correction is anchored.
@@ -36,6 +37,7 @@ class Measurement:
     ci_low_ms: float
     ci_high_ms: float
     raw_ms: float
+    mean_ms: float
     min_ms: float
     p90_ms: float
     mad_ms: float

@@ -10,7 +10,15 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 REFERENCE_VERSION = 1
 RESOLUTION = 28
 CHANNELS = 3
-BLOCKS = ((16, 24, 2), (24, 32, 2), (32, 32, 1), (32, 48, 1))  # (channels in, channels out, stride)
+BLOCKS = (  # channels in, channels out, stride
+    (16, 32, 1),
+    (32, 32, 1),
+    (32, 48, 2),
+    (48, 48, 1),
+    (48, 64, 1),
+    (64, 96, 2),
+    (96, 96, 1),
+)
 EXPAND = 4
 
 
