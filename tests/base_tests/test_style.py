@@ -33,7 +33,9 @@ def test_files_are_short(repository: Path) -> None:
 
 def test_functions_fit_a_screen(repository: Path) -> None:
     lengths = {
-        f"{path.relative_to(repository)}:{node.lineno} {node.name}": (node.end_lineno or node.lineno) - node.lineno + 1
+        f"{path.relative_to(repository)}:{node.lineno} {node.name}": (node.end_lineno or 0)
+        - node.body[0].lineno
+        + 1  # the signature of a command is as long as its options
         for path in sources(repository)
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
