@@ -1,5 +1,7 @@
 """``nas devices``."""
 
+from typing import Any
+
 from nas.cli.options import Json
 from nas.cli.output import print_json, print_table
 
@@ -9,19 +11,23 @@ def devices(json: Json = False) -> None:
     from latency_tables import get_device, list_devices
     from nas.errors import DeviceError
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, summary in list_devices().items():
+        row: dict[str, Any] = {"name": name, "summary": summary, "absent": None}
         try:
             device = get_device(name)
-            state = {"runtime": device.runtime, "precisions": list(device.precisions), "fingerprint": device.fingerprint}
+            row |= {"runtime": device.runtime, "precisions": device.precisions, "fingerprint": device.fingerprint}
         except DeviceError as error:
-            state = {"runtime": None, "precisions": [], "fingerprint": None, "absent": str(error)}
-        rows.append({"name": name, "summary": summary, **state})
+            row |= {"runtime": None, "precisions": [], "fingerprint": None, "absent": str(error)}
+        rows.append(row)
     if json:
         print_json(rows)
         return
     table = [
-        (row["name"], row["runtime"] or "absent here", ", ".join(row["precisions"]), row["fingerprint"] or "", row["summary"])
+        (
+            row["name"], row["runtime"] or row["absent"], ", ".join(row["precisions"]), row["fingerprint"] or "",
+            row["summary"],
+        )
         for row in rows
-    ]
+    ]  # fmt: skip
     print_table(("device", "runtime", "precisions", "fingerprint", "what it is"), table)

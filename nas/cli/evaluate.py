@@ -1,5 +1,53 @@
-"""``nas evaluate``."""
+"""``nas evaluate``: an exported bundle, again."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nas.cli.options import Data, Json, Quiet
+from nas.cli.output import print_json, print_table
+from nas.cli.progress import progress_on
 
 
-def evaluate() -> None:
-    """TODO."""
+def evaluate(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder, as `nas search` wrote it.")],
+    device: Annotated[
+        str, typer.Option("--device", metavar="NAME", help="What to measure on; `nas devices` lists them.")
+    ] = "cpu",
+    data: Data = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure a bundle again: accuracy and latency.
+
+    Checks every file of the bundle, runs model.onnx on the validation and test images, times it by the full
+    protocol, and prints what the bundle's report says beside it.
+    """
+    from latency_tables import get_device
+    from nas.export import Progress, load_bundle
+    from nas.export.evaluation import evaluate_bundle
+
+    opened = load_bundle(bundle)
+    with progress_on(quiet) as listener:
+        result = evaluate_bundle(opened, get_device(device), data=data, progress=Progress(listener))
+    if json:
+        print_json(result)
+        return
+    reported, now = result["reported"], result["now"]
+    print_table(
+        ("figure", "reported", "now"),
+        [
+            ("validation accuracy %", f"{100 * reported['accuracy']:.2f}", f"{100 * now['accuracy']:.2f}"),
+            ("test accuracy %", f"{100 * reported['test_accuracy']:.2f}", f"{100 * now['test_accuracy']:.2f}"),
+            ("latency ms", f"{reported['latency_ms']:.4f}", f"{now['latency_ms']:.4f}"),
+            *((f"latency ms, {end} end of 95 % interval", f"{reported[key]:.4f}", f"{now[key]:.4f}")
+              for end, key in (("lower", "ci_low_ms"), ("upper", "ci_high_ms"))),
+            ("timing", reported["quality"], now["quality"]),
+        ],
+        title=f"{result['id']} on {result['device']['name']}, {result['device']['runtime']}",
+        numbers=" rr",
+    )  # fmt: skip
+    if not result["same_device"]:
+        here = result["device"]["fingerprint"]
+        print(f"The report is of another device: fingerprint {reported['fingerprint']}, here {here}.")

@@ -1,6 +1,7 @@
 """``nas``: the commands, and how errors become one line and an exit code.
 
-0: done. 1: the work failed. 2: wrong use or wrong input. 130: interrupted. Nothing heavy is imported before a command runs.
+0: done. 1: the work failed. 2: wrong use or wrong input. 130: interrupted. Nothing heavy is imported before a command
+runs.
 """
 
 import sys

@@ -1,5 +1,91 @@
-"""``nas search``."""
+"""``nas search``: the main job."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nas.cli.interrupt import kept_after_interrupt
+from nas.cli.options import Data, Device, Json, Quiet, Seed, Supernet
+from nas.cli.output import print_json
+from nas.cli.progress import progress_on
 
 
-def search() -> None:
-    """TODO."""
+def search(
+    device: Device,
+    space: Annotated[
+        str, typer.Option("--space", metavar="NAME", help="A search space; `nas spaces` lists them.")
+    ] = "fashion-mbv3",
+    supernet: Supernet = None,
+    data: Data = None,
+    latency: Annotated[
+        float | None,
+        typer.Option("--latency", metavar="MS", help="Latency budget: look for the most accurate network within it."),
+    ] = None,
+    strategy: Annotated[
+        str, typer.Option("--strategy", metavar="NAME", help="How to search; `nas strategies` lists them.")
+    ] = "evolution",
+    budget: Annotated[int, typer.Option("--budget", min=1, help="Candidates to score.")] = 400_000,
+    seed: Seed = 0,
+    finalists: Annotated[int, typer.Option("--finalists", min=1, max=64, help="Networks to export and measure.")] = 8,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="New folder of the results; without it, nas-search/DEVICE-TIME."),
+    ] = None,
+    storage: Annotated[
+        Path | None,
+        typer.Option("--storage", metavar="FILE", help="Keep the search's state there; go on from it if it exists."),
+    ] = None,
+    recalibrate: Annotated[
+        bool, typer.Option("--recalibrate", help="Measure the device anew, even if it is known.")
+    ] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Find the best networks for a device, and export them.
+
+    Calibrates the device (about a minute, kept for the next time), searches by prediction (seconds), then exports,
+    quantizes, checks and measures the finalists beside baselines. Writes result.json, pareto.png and a bundle for each
+    finalist.
+
+    Example: nas search --device cpu --latency 0.2
+    """
+    from latency_tables import get_device
+    from nas.cli.search_report import print_outcome
+    from nas.export import Progress, SearchJob, run_search
+    from nas.export.result import SCHEMA, SCHEMA_VERSION, result_content
+    from nas.search import get_strategy
+    from search_spaces import get_space
+
+    get_space(space)
+    get_strategy(strategy)
+    job = SearchJob(
+        device=get_device(device),
+        out=out or Path("nas-search", f"{device}-{datetime.now():%Y%m%d-%H%M%S}"),
+        supernet=supernet or space,
+        data=data,
+        limit_ms=latency,
+        strategy=strategy,
+        budget=budget,
+        seed=seed,
+        finalists=finalists,
+        recalibrate=recalibrate,
+        storage=storage,
+    )
+    with kept_after_interrupt(lambda: _kept(device, storage)), progress_on(quiet) as listener:
+        outcome = run_search(job, Progress(listener))
+    if json:
+        print_json({"schema": SCHEMA, "schema_version": SCHEMA_VERSION, **result_content(outcome), "out": str(job.out)})
+    else:
+        print_outcome(outcome, job.out)
+    if outcome.chosen is None:
+        raise typer.Exit(1)
+
+
+def _kept(device: str, storage: Path | None) -> str:
+    """Return what an interrupted job leaves: nothing in the output folder, what is known of the device in the cache."""
+    from nas.files import cache_dir
+
+    state = f", the search's state in {storage}" if storage is not None and storage.exists() else ""
+    return f"kept: what the calibration of {device} measured, in {cache_dir()}{state}; the same command goes on"

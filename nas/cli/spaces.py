@@ -1,5 +1,7 @@
 """``nas spaces``."""
 
+from typing import Any
+
 from nas.cli.options import Json
 from nas.cli.output import print_json, print_table
 
@@ -10,7 +12,7 @@ def spaces(json: Json = False) -> None:
     from supernets import list_supernets
 
     shipped = list_supernets()
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, summary in list_spaces().items():
         space = get_space(name)
         rows.append({
@@ -22,8 +24,8 @@ def spaces(json: Json = False) -> None:
         return
     table = [
         (
-            row["name"], f"{row['networks']:.1e}", ", ".join(map(str, row["resolutions"])), ", ".join(row["precisions"]),
-            "ships" if row["supernet"] else "to be trained", row["summary"],
+            row["name"], f"{row['networks']:.1e}", ", ".join(map(str, row["resolutions"])),
+            ", ".join(row["precisions"]), "ships" if row["supernet"] else "to be trained", row["summary"],
         )
         for row in rows
     ]  # fmt: skip

@@ -9,13 +9,13 @@ import numpy as np
 
 from latency_tables import Device
 from nas.errors import DataError, UsageError
+from predictors.collect import SESSION_BATCH
 from supernets import ImageInfo, prepare
 from supernets.datasets import ImageSet, Splits, load_splits
 
 if TYPE_CHECKING:
     import onnxruntime
 
-BATCH = 8  # of the batches tried, the fastest for one image on one thread
 CHUNK = 512  # images preprocessed at once
 WORKERS = 2
 
@@ -41,8 +41,8 @@ def file_accuracy(session: "onnxruntime.InferenceSession", images: ImageSet, res
     """Return the fraction of ``images`` whose largest logit, by the exported model, is at the label."""
     correct = 0
     for chunk, labels in zip(images.images.split(CHUNK), images.labels.split(CHUNK), strict=True):
-        pixels = prepare(chunk, resolution, info).numpy()
-        logits = [session.run(None, {"input": pixels[i : i + BATCH]})[0] for i in range(0, len(pixels), BATCH)]
+        pixels = np.split(prepare(chunk, resolution, info).numpy(), range(SESSION_BATCH, len(chunk), SESSION_BATCH))
+        logits = [session.run(None, {"input": batch})[0] for batch in pixels]
         correct += int((np.concatenate(logits).argmax(1) == labels.numpy()).sum())
     return correct / len(images)
 

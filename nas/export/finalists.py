@@ -18,13 +18,13 @@ from nas.compression import Ranges, activation_ranges, quantize_graph
 from nas.export.accuracy import file_accuracies, open_session
 from nas.export.gates import check_model
 from nas.export.progress import NO_PROGRESS, Progress
+from predictors.collect import RANGE_IMAGES
 from search_spaces import Candidate
 from supernets import Subnet, Supernet, calibrated_subnet, prepare
 from supernets.datasets import Splits
 from supernets.graph import to_onnx
 
 FINALIST, BASELINE, TWIN = "finalist", "baseline", "twin"
-RANGE_IMAGES = 512  # calibration images that activation ranges are taken from
 
 
 @dataclass(frozen=True)

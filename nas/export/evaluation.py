@@ -1,0 +1,60 @@
+"""A bundle measured again: the accuracy and the latency of its model beside what its report says."""
+
+from pathlib import Path
+from typing import Any
+
+from latency_tables import FULL, Device, MeasuringPlan
+from nas.errors import FileFormatError
+from nas.export.accuracy import file_accuracy, matching_splits, open_session
+from nas.export.bundle import REPORT, Bundle
+from nas.export.progress import NO_PROGRESS, Progress
+
+FIGURES = ("accuracy", "test_accuracy", "latency_ms", "ci_low_ms", "ci_high_ms", "quality")
+
+
+def evaluate_bundle(
+    bundle: Bundle,
+    device: Device,
+    *,
+    data: str | Path | None = None,
+    plan: MeasuringPlan = FULL,
+    progress: Progress = NO_PROGRESS,
+) -> dict[str, Any]:
+    """Measure a bundle's model on images and on a device.
+
+    Args:
+        bundle: What ``load_bundle`` returned.
+        device: Where to time it.
+        data: Folder of images; None for the data set that ships.
+        plan: The measuring protocol's numbers.
+        progress: Called with (stage, done, total).
+
+    Returns:
+        ``id``, ``device``, ``same_device``, ``reported`` and ``now``, the last two with ``accuracy``, ``test_accuracy``
+        (fractions), ``latency_ms``, ``ci_low_ms``, ``ci_high_ms`` and ``quality``.
+
+    Raises:
+        FileFormatError: The report lacks a figure.
+        DataError: The images are missing, or have other classes.
+        DeviceError: The device cannot measure.
+    """
+    try:
+        reported = {name: bundle.report["measured"][name] for name in FIGURES}
+        reported["fingerprint"] = bundle.report["device"]["fingerprint"]
+    except (KeyError, TypeError) as error:
+        raise FileFormatError(f"{bundle.path / REPORT}: it has no measured {error}") from error
+    splits = matching_splits(data, bundle.images, max(bundle.preset.resolutions))
+    timing = device.measure_many({"model": bundle.onnx_model}, plan=plan, progress=progress.part("time"))["model"]
+    session, resolution = open_session(device, bundle.onnx_model), bundle.candidate.resolution
+    accuracy = {}
+    for done, (name, images) in enumerate((("accuracy", splits.validation), ("test_accuracy", splits.test)), start=1):
+        accuracy[name] = file_accuracy(session, images, resolution, bundle.images)
+        progress.part("evaluate")(done, 2)
+    now = {**accuracy, **{name: getattr(timing, name) for name in FIGURES if name not in accuracy}}
+    return {
+        "id": bundle.candidate.id,
+        "device": {"name": device.name, "runtime": device.runtime, "fingerprint": device.fingerprint},
+        "same_device": reported["fingerprint"] == device.fingerprint,
+        "reported": reported,
+        "now": now,
+    }

@@ -1,0 +1,171 @@
+"""The whole job: calibrate (or reuse), search, verify, report. ``nas search`` calls this; so may anybody's script.
+
+Results appear in the output folder all at once at the end. What survives an interruption are the calibration's rows, in
+the user's cache, and the search's state where a storage file was named.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from latency_tables import FULL, Device, MeasuringPlan
+from nas.errors import UsageError
+from nas.export.accuracy import matching_splits
+from nas.export.bundle import save_bundle
+from nas.export.finalists import verify
+from nas.export.folder import new_folder
+from nas.export.outcome import Outcome
+from nas.export.planning import plan_entries
+from nas.export.progress import NO_PROGRESS, Progress
+from nas.export.result import BUNDLES, bundle_name, bundle_report, has_bundle, write_result
+from nas.export.scoring import Scorer
+from nas.files import check_new_folder
+from nas.search import Problem, SearchResult, search
+from search_spaces import MBConvSpace
+from supernets import Supernet, get_supernet
+
+
+@dataclass(frozen=True)
+class SearchJob:
+    """What to search and how.
+
+    Attributes:
+        device: What the networks are for.
+        out: Folder of the results; it must be absent or empty.
+        supernet: A shipped supernet's name, or the folder or file of one.
+        data: Folder of images; None for the data set that ships.
+        limit_ms: Latency budget in milliseconds; None searches the whole front.
+        strategy: Name of the search strategy.
+        budget: Candidates to score.
+        seed: Of everything random.
+        finalists: Networks of the predicted front to verify.
+        recalibrate: Whether to measure the device anew even if its calibration is known.
+        storage: File of the search's state, to go on from; None keeps none.
+        plan: The measuring protocol's numbers for the verification.
+    """
+
+    device: Device
+    out: Path
+    supernet: str | Path = "fashion-mbv3"
+    data: str | Path | None = None
+    limit_ms: float | None = None
+    strategy: str = "evolution"
+    budget: int = 400_000
+    seed: int = 0
+    finalists: int = 8
+    recalibrate: bool = False
+    storage: Path | None = None
+    plan: MeasuringPlan = FULL
+
+    def __post_init__(self) -> None:
+        if self.limit_ms is not None and not self.limit_ms > 0:
+            raise UsageError(f"latency budget {self.limit_ms} ms; allowed: above 0")
+        if not 1 <= self.finalists <= 64:
+            raise UsageError(f"{self.finalists} finalists; allowed: 1 to 64")
+
+
+@dataclass
+class _Clock:
+    """Seconds spent in each stage."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.monotonic()
+        yield
+        self.seconds[name] = time.monotonic() - start
+
+
+def run_search(job: SearchJob, progress: Progress = NO_PROGRESS, scorer: Scorer | None = None) -> Outcome:
+    """Run the whole job and write ``result.json``, ``pareto.png`` and the bundles into ``job.out``.
+
+    Args:
+        job: What to search and how.
+        progress: Called with (stage, done, total).
+        scorer: Predicts; None takes the supernet's accuracy predictor and calibrates the device (or reuses that).
+
+    Raises:
+        UsageError: The output folder exists, or a name is unknown.
+        InfeasibleError: No network meets the latency budget; the message says what is reachable.
+        DataError: The images are missing or do not fit the supernet.
+        FileFormatError: A supernet, predictor or table is damaged.
+        DeviceError: The device cannot measure.
+        VerificationError: An exported model does not pass its checks.
+    """
+    check_new_folder(job.out)
+    clock = _Clock()
+    supernet = get_supernet(job.supernet)
+    preset = supernet.space.preset
+    space = MBConvSpace(preset, [name for name in preset.precisions if name in job.device.precisions])
+    splits = matching_splits(job.data, supernet.info, max(preset.resolutions))
+    with clock.stage("calibrate"):
+        if scorer is None:
+            scorer = load_scorer(job, space, supernet, progress)
+    with clock.stage("search"):
+        result = find_front(job, space, scorer, progress)
+        entries = plan_entries(space, result.front, scorer.score, count=job.finalists, limit_ms=job.limit_ms)
+    with clock.stage("verify"):
+        verified = verify(
+            entries, supernet=supernet, splits=splits, device=job.device, plan=job.plan, seed=job.seed,
+            progress=progress,
+        )  # fmt: skip
+    outcome = Outcome(
+        space=space.name,
+        supernet=str(job.supernet),
+        dataset=splits.name,
+        images={"validation": len(splits.validation), "test": len(splits.test)},
+        device={key: getattr(job.device, key) for key in ("name", "runtime", "fingerprint", "simulated")},
+        strategy=job.strategy,
+        seed=job.seed,
+        limit_ms=job.limit_ms,
+        evaluated=result.evaluated,
+        seconds=clock.seconds,
+        calibration=scorer.origin,
+        verified=tuple(verified),
+        predicted_ms=result.history.scores["latency_ms"],
+        predicted_accuracy=result.history.scores["accuracy"],
+    )
+    write_outcome(outcome, job.out, supernet)
+    return outcome
+
+
+def find_front(job: SearchJob, space: MBConvSpace, scorer: Scorer, progress: Progress = NO_PROGRESS) -> SearchResult:
+    """Search for the predicted front.
+
+    Raises:
+        InfeasibleError: No network meets the latency budget; the message says what is reachable.
+    """
+    report = progress.part("search")
+    problem = Problem(
+        space,
+        {"accuracy": "max", "latency_ms": "min"},
+        {} if job.limit_ms is None else {"latency_ms": (None, job.limit_ms)},
+        scorer.score,
+    )
+    return search(
+        problem, job.strategy, job.budget, job.seed, job.storage,
+        progress=lambda evaluated, front: report(evaluated, job.budget),
+    )  # fmt: skip
+
+
+def write_outcome(outcome: Outcome, out: Path, supernet: Supernet) -> None:
+    """Write ``result.json``, ``pareto.png`` and the bundles into the new folder ``out``, all or nothing."""
+    with new_folder(out) as folder:
+        (folder / BUNDLES).mkdir()
+        for one in outcome.distinct:
+            if has_bundle(outcome, one):
+                save_bundle(
+                    folder / bundle_name(one),
+                    subnet=one.built.subnet,
+                    preset=supernet.space.preset,
+                    images=supernet.info,
+                    model=one.built.model,
+                    report=bundle_report(outcome, one),
+                )
+        from nas.export.plot import save_front  # matplotlib takes a second to import
+
+        save_front(outcome, folder)
+        write_result(folder, outcome)
