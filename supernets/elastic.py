@@ -46,6 +46,21 @@ class ElasticBlock(InvertedResidual):
         y = self.project.bn(F.conv2d(y, self.project.conv.weight[:, :middle]))
         return x + y if self.residual else y
 
+    def forward_masked(self, x: Tensor, kernel: int, middle: int) -> Tensor:
+        """Return what ``forward_choice`` returns, computed at the largest shapes: channels left out are zeroed.
+
+        For accelerators whose libraries build a plan for every new shape, which takes longer than the wasted arithmetic.
+        """
+        border = (self.kernels[-1] - kernel) // 2
+        widest = self.project.conv.in_channels
+        mask = (torch.arange(widest, device=x.device) < middle).to(x.dtype).view(1, -1, 1, 1)
+        y = self.expand(x) * mask
+        weight = F.pad(self.depthwise_weight(kernel, widest), [border] * 4)
+        y = F.conv2d(y, weight, stride=self.position.stride, padding=self.kernels[-1] // 2, groups=widest)
+        y = self.depthwise.act(self.depthwise.bn(y)) * mask
+        y = self.project(y)
+        return x + y if self.residual else y
+
     @torch.no_grad()
     def choose(self, kernel: int, middle: int, activation: str) -> InvertedResidual:
         """Return a plain block with copies of the chosen weights and of the batch norm's statistics."""

@@ -86,6 +86,12 @@ class TrainingPlan:
     erase: float
     stages: tuple[TrainingStage, ...]
 
+    def with_batch_size(self, batch_size: int) -> "TrainingPlan":
+        """Return the plan for another batch size, learning rates scaled in proportion (Goyal et al., 2017)."""
+        factor = batch_size / self.batch_size
+        stages = tuple(replace(stage, learning_rate=stage.learning_rate * factor) for stage in self.stages)
+        return replace(self, batch_size=batch_size, stages=stages)
+
     def scaled(self, factor: float) -> "TrainingPlan":
         """Return the plan with every stage's epochs times ``factor``, at least one each."""
         stages = tuple(

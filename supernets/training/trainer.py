@@ -32,6 +32,7 @@ from supernets.training.checkpoint import Progress, load_checkpoint, momentum_of
 from supernets.training.plan import TrainingPlan, TrainingStage
 from supernets.weights import FILE_NAME, load_tensors, save_supernet
 
+VALIDATE_EVERY = 5  # epochs
 TEACHER = ("teacher", 1)
 TEACHER_NAME = "teacher.safetensors"
 Report = Callable[[dict[str, Any]], None]
@@ -46,6 +47,7 @@ def train(
     plan: TrainingPlan,
     seed: int = 0,
     device: str = "cpu",
+    only: Candidate | None = None,
     report: Report = lambda line: None,
 ) -> Supernet:
     """Train a supernet into the folder ``out``, or go on with the run that is there.
@@ -60,6 +62,7 @@ def train(
         plan: Stages, learning rates and the rest.
         seed: Of weights, order, augmentation and draws.
         device: A torch device.
+        only: Train this subnet alone instead of those that the stages draw, at its own resolution.
         report: Receives progress.
 
     Raises:
@@ -74,7 +77,7 @@ def train(
     supernet = Supernet(space, info, seed).to(device)
     supernet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     progress = load_checkpoint(out, supernet, plan, seed)
-    run = _Run(supernet, splits, out, plan, seed, report)
+    run = _Run(supernet, splits, out, plan, seed, only, report)
     while True:
         run.stage(progress)
         if progress.stage + 1 == len(plan.stages):
@@ -88,9 +91,11 @@ class _Run:
     """One training run: what stays the same over its stages."""
 
     def __init__(
-        self, supernet: Supernet, splits: Splits, out: Path, plan: TrainingPlan, seed: int, report: Report
+        self, supernet: Supernet, splits: Splits, out: Path, plan: TrainingPlan, seed: int, only: Candidate | None,
+        report: Report,
     ):
-        self.supernet, self.out, self.plan, self.seed, self.report = supernet, out, plan, seed, report
+        self.supernet, self.out, self.plan, self.seed = supernet, out, plan, seed
+        self.only, self.report = only, report
         self.device = next(supernet.parameters()).device
         self.train_set, self.validation, self.calibration = (
             ImageSet(part.images.to(self.device), part.labels.to(self.device), part.classes)
@@ -124,7 +129,8 @@ class _Run:
         for epoch in range(progress.epoch, stage.epochs):
             line = {"stage": stage.name, "epoch": epoch + 1, "epochs": stage.epochs}
             line |= self._epoch(number, epoch, space, teacher, optimizer, scheduler)
-            line |= self._validate(space)
+            if (epoch + 1) % VALIDATE_EVERY == 0 or epoch + 1 == stage.epochs:
+                line |= self._validate(space)
             progress.epoch, progress.momentum = epoch + 1, momentum_of(self.supernet, optimizer)
             progress.log.append(line)
             save_checkpoint(self.out, self.supernet, self.plan, self.seed, progress)
@@ -143,10 +149,13 @@ class _Run:
         self.supernet.train()
         for step, (images, labels) in enumerate(self._batches(space, rng)):
             scheduler.step_update(epoch * steps + step)
-            target = None if teacher is None else teacher_probabilities(teacher, images)
+            with self._autocast():
+                target = None if teacher is None else teacher_probabilities(teacher, images)
             optimizer.zero_grad(set_to_none=True)
             for candidate in self._draw(space, images.shape[-1], stage.subnets, rng):
-                loss = self._loss(self.supernet(images, candidate), labels, target) / stage.subnets
+                with self._autocast():
+                    logits = self.supernet(images, candidate, masked=self.device.type == "cuda")
+                loss = self._loss(logits.float(), labels, target) / stage.subnets
                 loss.backward()
                 total += loss.detach()
             optimizer.step()
@@ -158,6 +167,10 @@ class _Run:
         speed = steps * self.plan.batch_size * stage.subnets / seconds
         return {"learning_rate": optimizer.param_groups[0]["lr"], "loss": mean, "images_per_second": round(speed)}
 
+    def _autocast(self) -> torch.autocast:
+        """Return the context of forward passes: bfloat16 on a GPU, float32 elsewhere."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
+
     def _batches(self, space: MBConvSpace, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield augmented batches, each resized to a resolution drawn anew; what is left of the last batch is dropped."""
         plan = self.plan
@@ -168,22 +181,27 @@ class _Run:
                 images = augment(
                     self.train_set.images[indices], generator, flip=plan.flip, shift=plan.shift, erase=plan.erase
                 )
-                images = prepare(images, int(rng.choice(space.resolutions)), self.supernet.info)
+                resolution = self.only.resolution if self.only else int(rng.choice(space.resolutions))
+                images = prepare(images, resolution, self.supernet.info)
                 yield images.contiguous(memory_format=torch.channels_last), self.train_set.labels[indices]
 
     def _draw(
         self, space: MBConvSpace, resolution: int, count: int, rng: np.random.Generator
-    ) -> Iterator[Candidate]:
+    ) -> list[Candidate]:
+        if self.only is not None:
+            return [self.only] * count
         genes = space.sample(count, rng)
         genes[:, 0] = space.resolutions.index(resolution)
-        return (space.candidate(row) for row in genes)
+        return [space.candidate(row) for row in genes]
 
     def _loss(self, logits: Tensor, labels: Tensor, target: Tensor | None) -> Tensor:
         loss = F.cross_entropy(logits, labels, label_smoothing=self.plan.label_smoothing)
         return loss if target is None else loss + self.plan.distillation * F.cross_entropy(logits, target)
 
     def _validate(self, space: MBConvSpace) -> dict[str, float]:
-        """Return the validation accuracy of the largest and the smallest network of the stage."""
+        """Return the validation accuracy of the largest and the smallest network of the stage, or of the only one."""
+        if self.only is not None:
+            return {"only": self.accuracy(self.only)}
         rows = {"largest": space.largest(), "smallest": space.smallest()}
         return {name: self.accuracy(space.candidate(row)) for name, row in rows.items()}
 
@@ -209,4 +227,4 @@ class _Run:
 @torch.no_grad()
 def teacher_probabilities(teacher: Subnet, images: Tensor) -> Tensor:
     """Return the teacher's class probabilities ``(n, classes)``."""
-    return teacher(images).softmax(dim=1)
+    return teacher(images).float().softmax(dim=1)
