@@ -9,7 +9,7 @@ A table is two files: ``NAME.csv`` with one row an entry, units in the column na
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import permutations
 from pathlib import Path
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from latency_tables.measurement import Floats
 from nas.errors import FileFormatError
 from nas.files import read_csv, read_json, sha256, write_csv, write_json
-from search_spaces import MBConvSpace
+from search_spaces import BlockChoice, MBConvSpace
 
 SCHEMA = "hwnas latency table"
 SCHEMA_VERSION = 1
@@ -59,12 +59,33 @@ class TableIdentity:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A part of a network that has an entry of its own.
+
+    Attributes:
+        kind: ``constant``, ``stem``, ``head``, ``block`` or ``boundary``.
+        resolution: Pixels of the network's input.
+        block: The block position; of a boundary, the block after it, or the number of blocks for the head.
+        choice: What fills the block.
+        precision: What the part is executed in; of a boundary, what follows.
+        before: Of a boundary, what precedes.
+    """
+
+    kind: str
+    resolution: int = 0
+    block: int | None = None
+    choice: BlockChoice | None = None
+    precision: str = ""
+    before: str = ""
+
+
+@dataclass(frozen=True)
 class LatencyTable:
     """Milliseconds of every part of a space's networks.
 
     Attributes:
         space: The space.
-        constant_ms: What every network costs.
+        constant_ms: What every network costs, ``(1,)``.
         stem_ms: ``(resolutions, precisions)``.
         head_ms: ``(resolutions, precisions)``; last convolution, pooling and classifier.
         block_ms: For each block position ``(resolutions, codes)``; code 0, a block left out, costs nothing.
@@ -73,7 +94,7 @@ class LatencyTable:
     """
 
     space: MBConvSpace
-    constant_ms: float
+    constant_ms: Floats
     stem_ms: Floats
     head_ms: Floats
     block_ms: tuple[Floats, ...]
@@ -122,7 +143,7 @@ class LatencyTable:
 
     def save(self, path: Path, identity: TableIdentity) -> None:
         """Write ``path`` (a CSV) and the JSON of the same name beside it."""
-        write_csv(path, COLUMNS, [(*key, f"{array[at]:.9g}") for key, array, at in self._entries()])
+        write_csv(path, COLUMNS, [(*self._key(part), f"{array[at]:.9g}") for part, array, at in self.parts()])
         write_json(path.with_suffix(".json"), SCHEMA, SCHEMA_VERSION, {**vars(identity), "csv_sha256": sha256(path)})
 
     @classmethod
@@ -142,12 +163,12 @@ class LatencyTable:
             raise FileFormatError(f"{path}: its SHA-256 is not the recorded one; {MEND}")
         found = {tuple(row[name] for name in COLUMNS[:-1]): row["latency_ms"] for row in read_csv(path, COLUMNS)}
         table = cls.zeros(space)
-        constant = np.zeros(1)
-        for key, array, at in table._entries(constant):
+        for part, array, at in table.parts():
+            key = table._key(part)
             array[at] = _milliseconds(path, key, found.pop(key, ""))
         if found:
             raise FileFormatError(f"{path}: entry {' '.join(next(iter(found)))} is not of space {space.name!r}; {MEND}")
-        return replace(table, constant_ms=float(constant[0])), identity
+        return table, identity
 
     @classmethod
     def zeros(cls, space: MBConvSpace) -> "LatencyTable":
@@ -155,34 +176,40 @@ class LatencyTable:
         ends = (len(space.resolutions), len(space.precisions))
         return cls(
             space,
-            0.0,
+            np.zeros(1),
             np.zeros(ends),
             np.zeros(ends),
             tuple(np.zeros((ends[0], 1 + len(space.block_choices(block)))) for block in range(space.num_blocks)),
             np.zeros((space.num_blocks + 1, *ends, ends[1])),
         )
 
-    def _entries(self, constant: Floats | None = None) -> Iterator[tuple[tuple[str, ...], Floats, tuple[int, ...]]]:
-        """Yield each entry: its key in the file (``COLUMNS`` without the last), and its array and place there."""
-        space, menu = self.space, self.space.precisions
-        yield ("constant", *[""] * 7), np.array([self.constant_ms]) if constant is None else constant, (0,)
-        for r, pixels in enumerate(map(str, space.resolutions)):
-            for kind, array in (("stem", self.stem_ms), ("head", self.head_ms)):
-                for p, precision in enumerate(menu):
-                    yield (kind, "", "", pixels, "", "", precision, ""), array, (r, p)
-            for block, position in enumerate(space.block_positions):
-                where = (str(position.stage), str(position.index), pixels)
+    def parts(self) -> Iterator[tuple[Part, Floats, tuple[int, ...]]]:
+        """Yield every part that has an entry, with the array that holds it and its place there."""
+        space, menu = self.space, list(enumerate(self.space.precisions))
+        yield Part("constant"), self.constant_ms, (0,)
+        for r, pixels in enumerate(space.resolutions):
+            for p, precision in menu:
+                yield Part("stem", pixels, precision=precision), self.stem_ms, (r, p)
+                yield Part("head", pixels, precision=precision), self.head_ms, (r, p)
+            for block, costs in enumerate(self.block_ms):
                 for code, choice in enumerate(space.block_choices(block), start=1):
-                    what = (str(choice.kernel), str(choice.middle), choice.precision)
-                    yield ("block", *where, *what, ""), self.block_ms[block], (r, code)
-                yield from self._boundaries(block, where, r)
-            yield from self._boundaries(space.num_blocks, ("head", "", pixels), r)
+                    yield Part("block", pixels, block, choice, choice.precision), costs, (r, code)
+            for block in range(space.num_blocks + 1):
+                for (a, before), (p, precision) in permutations(menu, 2):
+                    part = Part("boundary", pixels, block, precision=precision, before=before)
+                    yield part, self.boundary_ms, (block, r, a, p)
 
-    def _boundaries(
-        self, number: int, where: tuple[str, str, str], r: int
-    ) -> Iterator[tuple[tuple[str, ...], Floats, tuple[int, ...]]]:
-        for (a, before), (p, precision) in permutations(enumerate(self.space.precisions), 2):
-            yield ("boundary", *where, "", "", precision, before), self.boundary_ms, (number, r, a, p)
+    def _key(self, part: Part) -> tuple[str, ...]:
+        """Return the part's fields in the file: ``COLUMNS`` without the last."""
+        stage, index, kernel, middle = "", "", "", ""
+        if part.block == self.space.num_blocks:
+            stage = "head"
+        elif part.block is not None:
+            position = self.space.block_positions[part.block]
+            stage, index = str(position.stage), str(position.index)
+        if part.choice is not None:
+            kernel, middle = str(part.choice.kernel), str(part.choice.middle)
+        return part.kind, stage, index, str(part.resolution or ""), kernel, middle, part.precision, part.before
 
 
 def code_precisions(space: MBConvSpace, block: int) -> NDArray[np.intp]:
