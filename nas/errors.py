@@ -7,6 +7,7 @@
     ├── DataError                images that are missing, unreadable or unlabelled
     ├── OutputError              a file or folder that cannot be written
     ├── TrainingError            a training that cannot go on
+    ├── VerificationError        a model that does not compute what it should
     └── DeviceError              a device that is absent, or a measurement that failed
 
 The command line prints ``str(error)``, which is always one line, and exits with ``error.exit_code``.
@@ -46,6 +47,12 @@ class OutputError(NasError):
 
 class TrainingError(NasError):
     """A training that cannot go on, such as one whose loss is no longer finite."""
+
+    exit_code = 1
+
+
+class VerificationError(NasError):
+    """A model that does not compute what it should; the message says which check failed and by how much."""
 
     exit_code = 1
 

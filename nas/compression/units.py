@@ -1,7 +1,7 @@
 """Which nodes of a graph a unit of precision holds.
 
-A unit is named by a module path (``stem``, ``blocks.block_0_1``, ``head``) and holds every node traced inside that module:
-node names open with the path of their module, ``blocks.block_0_1.depthwise.conv/Conv``.
+A unit is named by a module path (``stem``, ``blocks.block_0_1``, ``head``) and holds every node traced inside that
+module: node names open with the path of their module, ``blocks.block_0_1.depthwise.conv/Conv``.
 """
 
 from collections import Counter

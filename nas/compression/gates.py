@@ -1,0 +1,173 @@
+"""Gates between a torch network and the quantized graph that ships: each step is compared with the one before it.
+
+    kernels  every quantized convolution and matrix product runs as one integer kernel
+    A        torch fp32              and onnxruntime fp32: the graph is the network
+    B        QDQ graph as written    and after basic optimisation, which keeps the float simulation of the integers
+    C        the simulation          and the fused integer kernels that are timed
+
+Fused kernels round differently by one or two steps (onnxruntime issue 32132), so C compares the root mean square of the
+error with the spread of the logits. On a trained net of this package's kind B was exactly 0 and C 0.003 (quantization
+itself: 0.02); saturating arithmetic and misplaced scales are far above the limits.
+"""
+
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from onnx import ModelProto
+from onnxruntime import GraphOptimizationLevel as Level
+from torch import nn
+
+from nas.compression.units import INTEGER_KERNELS, expected_kernels
+from nas.errors import UsageError, VerificationError
+
+FP32_LIMIT = 1e-4
+SIMULATION_LIMIT = 0.01
+FUSED_LIMIT = 0.05
+
+BATCH = 64
+"""Images per inference of a graph whose batch is open."""
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """What the gates found.
+
+    Attributes:
+        images: Number of images compared on.
+        kernels: Integer kernels in the optimised graph; equal to those asked for.
+        fp32_difference: A: the largest difference of a logit, over the largest logit where that is above 1.
+        simulation_error: B: root mean square of the difference over the standard deviation of the logits.
+        fused_error: C: likewise.
+        fused_agreement: C: fraction of the images that get the same class.
+        quantization_error: fp32 against the simulation, likewise: what C is to be seen beside.
+        quantization_agreement: fp32 against the simulation: fraction of the images that get the same class.
+    """
+
+    images: int
+    kernels: Mapping[str, int]
+    fp32_difference: float
+    simulation_error: float
+    fused_error: float
+    fused_agreement: float
+    quantization_error: float
+    quantization_agreement: float
+
+
+def parity(
+    network: nn.Module, graph: ModelProto, quantized: ModelProto, precisions: Mapping[str, str], images: np.ndarray
+) -> ParityReport:
+    """Check that ``quantized`` computes what ``network`` does, in the kernels that were asked for.
+
+    Args:
+        network: The plain network, in eval mode.
+        graph: The network as an fp32 graph.
+        quantized: ``graph`` after quantization by ``precisions``.
+        precisions: Unit to precision, as given to ``quantize_graph``.
+        images: float32 (n, channels, resolution, resolution), preprocessed; 64 are enough.
+
+    Raises:
+        VerificationError: A gate does not hold; the message says which and by how much.
+        UsageError: The images do not divide into the graph's batches.
+    """
+    kernels = _check_kernels(quantized, expected_kernels(graph, precisions))
+    with torch.inference_mode():
+        reference = network(torch.from_numpy(images)).numpy()
+    plain = _logits(graph, images, Level.ORT_ENABLE_ALL)
+    written = _logits(quantized, images, Level.ORT_DISABLE_ALL)
+    simulated = _logits(quantized, images, Level.ORT_ENABLE_BASIC)
+    fused = _logits(quantized, images, Level.ORT_ENABLE_ALL)
+    report = ParityReport(
+        images=len(images),
+        kernels=kernels,
+        fp32_difference=float(np.abs(plain - reference).max() / max(1.0, np.abs(reference).max())),
+        simulation_error=_relative_error(simulated, written),
+        fused_error=_relative_error(fused, simulated),
+        fused_agreement=_agreement(fused, simulated),
+        quantization_error=_relative_error(simulated, plain),
+        quantization_agreement=_agreement(simulated, plain),
+    )
+    _check_errors(report)
+    return report
+
+
+def quantized_convs(model: ModelProto | str | Path) -> int:
+    """Return the number of convolutions that onnxruntime runs as integer kernels on this machine."""
+    return executed_operators(model)["QLinearConv"]
+
+
+def executed_operators(model: ModelProto | str | Path) -> Counter[str]:
+    """Return the operators of the fully optimised graph, which is what runs, to their numbers."""
+    with tempfile.TemporaryDirectory(prefix="hwnas-") as folder:
+        optimized = Path(folder, "optimized.onnx")
+        _session(model, Level.ORT_ENABLE_ALL, save_optimized=optimized)
+        return Counter(node.op_type for node in onnx.load(optimized).graph.node)
+
+
+def _check_kernels(quantized: ModelProto, expected: Mapping[str, int]) -> dict[str, int]:
+    executed = executed_operators(quantized)
+    found = {kernel: executed[kernel] for kernel in INTEGER_KERNELS.values()}
+    wrong = [f"{expected.get(kernel, 0)} {kernel} asked for, {count} run" for kernel, count in found.items()]
+    if any(count != expected.get(kernel, 0) for kernel, count in found.items()):
+        raise VerificationError(
+            f"the int8 units do not run as integer kernels: {'; '.join(wrong)}. The graph was quantized with other "
+            "precisions, or this machine's onnxruntime lacks the kernels: search in fp32 there"
+        )
+    return found
+
+
+def _check_errors(report: ParityReport) -> None:
+    if not report.fp32_difference <= FP32_LIMIT:
+        raise VerificationError(
+            f"gate A: the fp32 graph's logits differ from torch's by {report.fp32_difference:.2g} of the "
+            f"largest, allowed {FP32_LIMIT:g}; write the graph again from the network in eval mode"
+        )
+    if not report.simulation_error <= SIMULATION_LIMIT:
+        raise VerificationError(
+            f"gate B: basic optimisation changes the quantized graph's logits by {report.simulation_error:.2g} of "
+            f"their spread, allowed {SIMULATION_LIMIT:g}; onnxruntime {onnxruntime.__version__} rewrites it wrongly"
+        )
+    if not report.fused_error <= FUSED_LIMIT:
+        raise VerificationError(
+            f"gate C: the integer kernels' logits differ from the simulation's by {report.fused_error:.2g} of their "
+            f"spread, allowed {FUSED_LIMIT:g}; on a processor without VNNI quantize with reduce_range"
+        )
+
+
+def _relative_error(found: np.ndarray, reference: np.ndarray) -> float:
+    """Return the root mean square of the difference over the standard deviation of ``reference``."""
+    return float(np.sqrt(np.mean((found - reference) ** 2)) / max(float(reference.std()), np.finfo(np.float32).tiny))
+
+
+def _agreement(found: np.ndarray, reference: np.ndarray) -> float:
+    return float((found.argmax(axis=1) == reference.argmax(axis=1)).mean())
+
+
+def _logits(model: ModelProto, images: np.ndarray, level: Level) -> np.ndarray:
+    """Run ``images`` in batches of the graph's size; return (n, classes)."""
+    batch = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value
+    if batch and len(images) % batch:
+        raise UsageError(f"{len(images)} images do not divide into the graph's batches of {batch}; give a multiple")
+    session = _session(model, level)
+    name, step = model.graph.input[0].name, batch or BATCH
+    parts = [session.run(None, {name: images[start : start + step]})[0] for start in range(0, len(images), step)]
+    return np.concatenate(parts)
+
+
+def _session(
+    model: ModelProto | str | Path, level: Level, *, save_optimized: Path | None = None
+) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = level
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    if save_optimized is not None:
+        options.optimized_model_filepath = str(save_optimized)
+    source = model.SerializeToString() if isinstance(model, ModelProto) else str(model)
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
