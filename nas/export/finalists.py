@@ -7,16 +7,16 @@ precision alone share the extracted network, its recalibrated batch norms and it
 
 import copy
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from onnx import ModelProto
 
 from latency_tables import FULL, Device, Measurement, MeasuringPlan
-from nas.compression import Ranges, activation_ranges, quantize_graph
+from nas.compression import Ranges, activation_ranges, parity, quantize_graph
+from nas.errors import VerificationError
 from nas.export.accuracy import file_accuracies, open_session
-from nas.export.gates import check_model
 from nas.export.progress import NO_PROGRESS, Progress
 from predictors.collect import RANGE_IMAGES
 from search_spaces import Candidate
@@ -25,6 +25,7 @@ from supernets.datasets import Splits
 from supernets.graph import to_onnx
 
 FINALIST, BASELINE, TWIN = "finalist", "baseline", "twin"
+PARITY_IMAGES = 64  # calibration images that the gates compare outputs on
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,11 @@ def _build(
     own = subnet if subnet.candidate == candidate else _relabelled(subnet, candidate)
     precisions = dict(own.units())
     model = quantize_graph(graph, precisions, ranges) if _quantized(candidate) else graph
-    return Built(own, model, check_model(own, graph, model, precisions, images))
+    try:
+        checks = parity(own, graph, model, precisions, images[:PARITY_IMAGES])
+    except VerificationError as error:
+        raise VerificationError(f"network {candidate.id}: {error}") from error
+    return Built(own, model, asdict(checks))
 
 
 def _relabelled(subnet: Subnet, candidate: Candidate) -> Subnet:

@@ -1,0 +1,192 @@
+"""The whole job on a simulated device: what lies in the folder afterwards, and what an error or interrupt leaves."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_job import Tiny, invented_scorer, make_images, make_tiny, tiny_job
+
+from latency_tables.simulated import SimulatedDevice
+from nas.errors import DataError, InfeasibleError, UsageError, VerificationError
+from nas.export import Outcome, Progress, load_bundle, run_search
+from nas.export.accuracy import file_accuracy, open_session
+from nas.export.evaluation import evaluate_bundle
+from nas.export.finalists import in_one_precision
+from nas.export.result import read_result
+from search_spaces import get_space
+from supernets.datasets import load_splits
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    return make_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def folder(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("results") / "out"
+
+
+@pytest.fixture(scope="module")
+def outcome(tiny: Tiny, folder: Path) -> Outcome:
+    return run_search(tiny_job(tiny, folder), scorer=invented_scorer(tiny.space))
+
+
+def test_the_result_tells_everything_by_its_stable_names(outcome: Outcome, folder: Path) -> None:
+    result = read_result(folder)
+    assert result["schema_version"] == 1 and result["space"] == "tiny" and result["strategy"] == "evolution"
+    assert set(result["device"]) == {"name", "runtime", "fingerprint", "simulated"}
+    assert set(result["seconds"]) == {"calibrate", "search", "verify"}
+    assert result["evaluated"] == outcome.evaluated > 0
+    for network in result["front"]:
+        assert set(network["predicted"]) == {"accuracy", "latency_ms"}
+        measured = network["measured"]
+        assert 0 <= measured["accuracy"] <= 1 and 0 <= measured["test_accuracy"] <= 1
+        assert measured["ci_low_ms"] <= measured["latency_ms"] <= measured["ci_high_ms"]
+    assert result["chosen"] in {network["id"] for network in result["front"]}
+
+
+def test_baselines_are_the_largest_and_smallest_in_each_precision(outcome: Outcome, folder: Path) -> None:
+    names = [baseline["name"] for baseline in read_result(folder)["baselines"]]
+    assert names == ["largest fp32", "largest int8", "smallest fp32", "smallest int8"]
+
+
+def test_the_front_is_of_measured_values_and_nothing_measured_dominates_it(outcome: Outcome) -> None:
+    everything = [(one.latency.latency_ms, one.accuracy) for one in outcome.verified]
+    for one in outcome.front:
+        mine = (one.latency.latency_ms, one.accuracy)
+        assert not any(ms <= mine[0] and top >= mine[1] and (ms, top) != mine for ms, top in everything)
+
+
+def test_a_mixed_finalist_is_verified_beside_its_twins(outcome: Outcome) -> None:
+    mixing = outcome.mixing[0]
+    assert len(set(mixing.mixed.entry.candidate.precisions)) == 2
+    assert set(mixing.twins) == {"fp32", "int8"}
+    for precision, twin in mixing.twins.items():
+        assert twin.entry.candidate == in_one_precision(mixing.mixed.entry.candidate, precision)
+
+
+def test_int8_units_run_as_integer_kernels_in_what_ships(outcome: Outcome) -> None:
+    for one in outcome.verified:
+        quantized = sum(precision == "int8" for precision in one.entry.candidate.precisions)
+        assert (one.built.checks["kernels"]["QLinearConv"] > 0) == (quantized > 0)
+
+
+def test_every_network_on_the_front_ships_as_a_bundle_that_does_what_the_report_says(
+    outcome: Outcome, folder: Path, tiny: Tiny
+) -> None:
+    splits = load_splits(tiny.images, size=16, channels=1)
+    for network in read_result(folder)["front"]:
+        bundle = load_bundle(folder / network["bundle"])
+        assert bundle.candidate.id == network["id"] and bundle.report["measured"] == network["measured"]
+        session = open_session(SimulatedDevice(), bundle.onnx_model)
+        found = file_accuracy(session, splits.test, bundle.candidate.resolution, bundle.images)
+        assert found == network["measured"]["test_accuracy"]
+
+
+def test_the_picture_is_a_png(outcome: Outcome, folder: Path) -> None:
+    assert (folder / "pareto.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_a_bundle_is_evaluated_again_beside_its_report(outcome: Outcome, folder: Path, tiny: Tiny) -> None:
+    bundle = load_bundle(folder / read_result(folder)["front"][0]["bundle"])
+    found = evaluate_bundle(bundle, SimulatedDevice(), data=tiny.images)
+    assert found["same_device"] and found["now"]["accuracy"] == found["reported"]["accuracy"]
+    assert found["now"]["latency_ms"] == pytest.approx(found["reported"]["latency_ms"], rel=0.05)
+
+
+def test_the_same_seed_finds_the_same_networks(outcome: Outcome, tiny: Tiny, tmp_path: Path) -> None:
+    again = run_search(tiny_job(tiny, tmp_path / "out"), scorer=invented_scorer(tiny.space))
+    assert [one.entry for one in again.verified] == [one.entry for one in outcome.verified]
+    assert [one.accuracy for one in again.verified] == [one.accuracy for one in outcome.verified]
+
+
+def test_test_images_choose_nothing(outcome: Outcome) -> None:
+    shuffled = tuple(
+        replace(one, test_accuracy=value)
+        for one, value in zip(outcome.verified, np.random.default_rng(0).random(len(outcome.verified)), strict=True)
+    )
+    other = replace(outcome, verified=shuffled)
+    assert [one.entry for one in other.front] == [one.entry for one in outcome.front]
+    assert other.chosen is not None and outcome.chosen is not None and other.chosen.entry == outcome.chosen.entry
+
+
+def test_under_a_budget_the_chosen_one_measured_within_it(tiny: Tiny, tmp_path: Path, outcome: Outcome) -> None:
+    limit = float(np.median([one.latency.latency_ms for one in outcome.verified]))
+    scorer = invented_scorer(tiny.space)
+    found = run_search(tiny_job(tiny, tmp_path / "out", limit_ms=limit), scorer=scorer)
+    assert found.chosen is not None and found.chosen.latency.latency_ms <= limit
+    assert all(one.accuracy <= found.chosen.accuracy for one in found.front if one.latency.latency_ms <= limit)
+
+
+def test_an_infeasible_budget_says_what_is_reachable_and_writes_nothing(tiny: Tiny, tmp_path: Path) -> None:
+    with pytest.raises(InfeasibleError, match=r"latency_ms ≤ 1e-05; reachable: latency_ms 0\.\d+ to 0\.\d+"):
+        run_search(tiny_job(tiny, tmp_path / "out", limit_ms=1e-5), scorer=invented_scorer(tiny.space))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_with_something_in_it_is_refused_before_any_work(tiny: Tiny, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(UsageError, match=r"exists and is not an empty folder; name another with --out"):
+        run_search(tiny_job(tiny, tmp_path))
+
+
+def test_an_interrupt_while_verifying_leaves_no_folder(tiny: Tiny, tmp_path: Path) -> None:
+    def interrupt(stage: str, done: int, total: int) -> None:
+        if stage == "test":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_search(tiny_job(tiny, tmp_path / "out"), Progress(interrupt), invented_scorer(tiny.space))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_images_of_other_classes_are_one_clear_line(tiny: Tiny, tmp_path: Path) -> None:
+    other = make_images(tmp_path / "birds", ("tit", "wren"))
+    with pytest.raises(DataError, match=r"2 classes \(tit, wren\); the network was trained on images with 3 classes"):
+        run_search(tiny_job(tiny, tmp_path / "out", data=other), scorer=invented_scorer(tiny.space))
+
+
+def test_the_shipped_images_do_not_fit_a_supernet_of_ones_own(tiny: Tiny, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"shipped data set fashion-mnist has 10 classes .*name its images with --data"):
+        run_search(tiny_job(tiny, tmp_path / "out", data=None), scorer=invented_scorer(tiny.space))
+
+
+def test_a_device_of_one_precision_gets_networks_of_that_one(tiny: Tiny, tmp_path: Path) -> None:
+    space = get_space(tiny.preset, ("fp32",))
+    job = replace(tiny_job(tiny, tmp_path / "out"), device=SimulatedDevice(precisions=("fp32",)))
+    found = run_search(job, scorer=invented_scorer(space))
+    assert {name for one in found.verified for name in one.entry.candidate.precisions} == {"fp32"}
+    assert found.mixing == ()
+
+
+def test_a_model_that_fails_its_gates_stops_the_job(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise VerificationError("gate A: made up")
+
+    monkeypatch.setattr("nas.export.finalists.parity", fail)
+    with pytest.raises(VerificationError, match=r"network [0-9a-f]{12}: gate A: made up"):
+        run_search(tiny_job(tiny, tmp_path / "out"), scorer=invented_scorer(tiny.space))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"limit_ms": -1.0}, "latency budget -1.0 ms; allowed: above 0"),
+        ({"finalists": 0}, "0 finalists; allowed: 1 to 64"),
+    ],
+)
+def test_a_job_that_cannot_be_is_refused(
+    tiny: Tiny, tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        tiny_job(tiny, tmp_path / "out", **changes)
+
+
+def test_the_result_is_plain_json(outcome: Outcome, folder: Path) -> None:
+    assert json.loads((folder / "result.json").read_text())["schema"] == "search-result"
