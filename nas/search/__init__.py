@@ -6,6 +6,14 @@ from nas.search.result import Choice, Scored, SearchResult
 from nas.search.strategy import STRATEGIES, Strategy, get_strategy, list_strategies
 
 __all__ = [
-    "STRATEGIES", "Choice", "Problem", "Scored", "SearchResult", "Space", "Strategy", "get_strategy", "list_strategies",
+    "STRATEGIES",
+    "Choice",
+    "Problem",
+    "Scored",
+    "SearchResult",
+    "Space",
+    "Strategy",
+    "get_strategy",
+    "list_strategies",
     "search",
 ]

@@ -1,4 +1,4 @@
-"""Multi-objective evolution on arrays: NSGA-II (Deb et al., 2002) with the variation of once-for-all (Cai et al., 2020).
+"""Multi-objective evolution on arrays: NSGA-II (Deb et al., 2002), varied as in once-for-all (Cai et al., 2020).
 
 A generation is one call: parents by binary tournament, half of the children crossed and half mutated, then the best of
 parents and children together survive, by front and, within a front, by crowding. So every scored child competes. With
@@ -6,12 +6,12 @@ one objective the fronts are single values and the same code is a plain elitist 
 
 Constraints are met by domination (Deb, 2000): feasible before infeasible, infeasible by how much they violate.
 
-Departures from both: no network is scored twice; children that repeat are drawn again, with a mutation rate that doubles
-from draw to draw and uniform samples in the end, so that a small space is searched to its last network and the search
-then stops; the population grows with the root of the budget.
+Departures from both: no network is scored twice. Where too few children are new, more are drawn, with a mutation rate
+that doubles from draw to draw and uniform samples in the end, so that a small space is searched to its last network and
+the search then stops. The population grows with the budget, and the mutation rate falls with the number of genes: in
+71 genes, once-for-all's 0.1 changes seven of them and found worse fronts from 4,000 evaluations on.
 """
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -21,14 +21,14 @@ from nas.search.fronts import Losses, crowding, non_dominated_ranks
 from nas.search.problem import Genes, Problem
 from nas.search.unique import Seen
 
-MUTATION_RATE = 0.1  # of each gene, as in once-for-all
+MUTATED_GENES = 1.5  # a child, on average
 ATTEMPTS = 16  # draws for one generation; the second half are uniform samples
-FEW = 256  # the fewest rows a draw
+FEW, MANY = 256, 2**16  # rows in a repeated draw, doubling from the one to the other
 
 
 def population_size(budget: int) -> int:
-    """Return the population for a budget: ten generations of 20 from 200 evaluations, 210 of 1,900 from 400,000."""
-    return int(np.clip(round(min(budget / 10, 3 * math.sqrt(budget))), 2, 4096))
+    """Return the population: 17 generations of 12 from 200 evaluations, 210 of 1,900 from 400,000."""
+    return min(4096, max(4, round(0.35 * budget ** (2 / 3))))
 
 
 class Evolution:
@@ -48,7 +48,7 @@ class Evolution:
         for attempt in range(ATTEMPTS):
             if 2 * missing < wanted or len(self._seen) >= self._space.size:
                 break
-            drawn = self._draw(max(missing, FEW if attempt else 0), attempt)
+            drawn = self._draw(max(missing, min(FEW * 2**attempt, MANY) if attempt else 0), attempt)
             children.append(self._seen.claim(drawn, missing))
             missing -= len(children[-1])
         return np.concatenate(children)
@@ -56,16 +56,19 @@ class Evolution:
     def _draw(self, count: int, attempt: int) -> Genes:
         if len(self._genes) == 0 or attempt >= ATTEMPTS // 2:
             return self._space.sample(count, self._rng)
+        rate = min(0.5, MUTATED_GENES / self._space.num_genes * 2**attempt)
         mothers = self._genes[self._tournament(count)]
         crossed = 0 if attempt else count // 2
         fathers = self._genes[self._tournament(crossed)]
-        return np.concatenate([
-            self._space.crossover(mothers[:crossed], fathers, self._rng),
-            self._space.mutate(mothers[crossed:], self._rng, min(0.5, MUTATION_RATE * 2**attempt)),
-        ])
+        return np.concatenate(
+            [
+                self._space.crossover(mothers[:crossed], fathers, self._rng),
+                self._space.mutate(mothers[crossed:], self._rng, rate),
+            ]
+        )
 
     def _tournament(self, count: int) -> NDArray[np.int64]:
-        """Return the better of two random members, ``count`` times; the population is sorted, so that is the smaller index."""
+        """Return the better of two random members, ``count`` times: of a sorted population, the smaller index."""
         return self._rng.integers(len(self._genes), size=(2, count)).min(axis=0)
 
     def tell(self, genes: Genes, scores: Mapping[str, NDArray[np.float64]]) -> None:

@@ -1,7 +1,7 @@
 """Non-dominated sorting, crowding, hypervolume and the knee of a front.
 
-Everything here minimises: a *loss* array is ``(n, m)``, one row a candidate, one column an objective, smaller is better.
-``a`` dominates ``b`` when it is nowhere worse and somewhere better; equal rows do not dominate each other.
+Everything here minimises: a *loss* array is ``(n, m)``, a row for a candidate, a column for an objective. One row
+dominates another when it is nowhere worse and somewhere better; equal rows do not dominate each other.
 
 Sorting and crowding are those of NSGA-II (Deb et al., 2002). Departures: for two objectives the fronts come from one
 sort by the first objective and not from pairwise comparisons; sorting stops as soon as enough rows are ranked; and a
@@ -33,7 +33,7 @@ def non_dominated(losses: Losses) -> NDArray[np.bool_]:
 
 
 def non_dominated_ranks(losses: Losses, enough: int | None = None) -> NDArray[np.int64]:
-    """Return the number of each row's front, ``(n,)``: 0 for the non-dominated rows, 1 for those that only they dominate, …
+    """Return the number of each row's front, ``(n,)``: 0 if non-dominated, 1 if only front 0 dominates it, and so on.
 
     Args:
         losses: ``(n, m)``.
@@ -51,14 +51,9 @@ def non_dominated_ranks(losses: Losses, enough: int | None = None) -> NDArray[np
 
 
 def _distinct(losses: Losses) -> tuple[Losses, NDArray[np.int64]]:
-    """Return the distinct rows in lexicographic order, and where each row went. A row is dominated only by earlier ones."""
-    order = np.argsort(losses[:, 0])  # much faster than lexsort, which then sorts only the rows that tie
+    """Return the distinct rows in lexicographic order (only earlier ones dominate a row) and where each went."""
+    order = np.lexsort(losses.T[::-1])
     ordered = losses[order]
-    follows = ordered[1:, 0] == ordered[:-1, 0]
-    if follows.any():
-        tied = np.r_[follows, False] | np.r_[False, follows]
-        order[tied] = order[tied][np.lexsort(ordered[tied].T[::-1])]
-        ordered = losses[order]
     first = np.ones(len(losses), bool)
     changes = first[1:]
     changes[:] = False
@@ -109,8 +104,8 @@ def _piles(second: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.array(ranks, np.int64)
 
 
-def _dominates(a: Losses, b: Losses) -> NDArray[np.bool_]:
-    """Return which rows of ``a`` dominate which of ``b``, ``(len(a), len(b))``; no row may be in both with equal values."""
+def _nowhere_worse(a: Losses, b: Losses) -> NDArray[np.bool_]:
+    """Return which rows of ``a`` are nowhere worse than which of ``b``, ``(len(a), len(b))``."""
     result = np.ones((len(a), len(b)), bool)
     for objective in range(a.shape[1]):
         result &= a[:, objective, None] <= b[None, :, objective]
@@ -120,7 +115,7 @@ def _dominates(a: Losses, b: Losses) -> NDArray[np.bool_]:
 def _ranks_of_many(distinct: Losses, weights: NDArray[np.int64], enough: int) -> NDArray[np.int64]:
     """Peel front after front by counting each row's dominators, as NSGA-II does: O(m n²) time and n² bytes."""
     ranks = np.full(len(distinct), -1)
-    dominates = _dominates(distinct, distinct)
+    dominates = _nowhere_worse(distinct, distinct)
     np.fill_diagonal(dominates, False)
     dominators = dominates.sum(axis=0)
     rank = done = 0
@@ -139,8 +134,8 @@ def _filter(distinct: Losses) -> NDArray[np.bool_]:
     mask = np.zeros(len(distinct), bool)
     for start in range(0, len(distinct), BLOCK):
         block = np.arange(start, min(start + BLOCK, len(distinct)))
-        block = block[~_dominates(distinct[mask], distinct[block]).any(axis=0)]
-        within = _dominates(distinct[block], distinct[block])
+        block = block[~_nowhere_worse(distinct[mask], distinct[block]).any(axis=0)]
+        within = _nowhere_worse(distinct[block], distinct[block])
         np.fill_diagonal(within, False)
         mask[block[~within.any(axis=0)]] = True
     return mask
@@ -154,12 +149,14 @@ def crowding(losses: Losses, ranks: NDArray[np.int64]) -> NDArray[np.float64]:
         ranks: ``(n,)``, the front of each row.
     """
     distance = np.zeros(len(losses))
+    if len(losses) == 0:
+        return distance
     order = np.lexsort((losses[:, 0], ranks))
     fronts = ranks[order]
-    starts = np.flatnonzero(np.r_[True, fronts[1:] != fronts[:-1]])[: len(losses)]
+    starts = np.flatnonzero(np.r_[True, fronts[1:] != fronts[:-1]])
     ends = np.r_[starts[1:], len(losses)] - 1
     for objective, column in enumerate(losses.T):
-        if objective and losses.shape[1] > 2:  # on a front of two objectives, the second orders the rows as the first does
+        if objective and losses.shape[1] > 2:  # the second of two is in order: on a front it falls as the first rises
             order = np.lexsort((column, ranks))
         values = column[order]
         gaps = np.zeros(len(losses))

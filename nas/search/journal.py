@@ -52,8 +52,8 @@ class Journal:
             scored = self._stored.take(np.arange(self.evaluated, min(self.evaluated + len(genes), len(self._stored))))
             if not np.array_equal(scored.genes, genes):
                 raise FileFormatError(
-                    f"{self._path}: its candidates are not those that this search asks for (written by another version?); "
-                    "remove it to start anew"
+                    f"{self._path}: its candidates are not those that this search asks for; another version or "
+                    "calibration wrote it: remove it to start anew"
                 )
         else:
             scored = Scored(genes, self._problem.score(genes))
@@ -65,7 +65,9 @@ class Journal:
 
     def history(self) -> Scored:
         """Return everything scored so far, in order."""
-        self._parts = [Scored.join(self._parts or [_nothing(self._problem)])]
+        if not self._parts:
+            return _nothing(self._problem)
+        self._parts = [Scored.join(self._parts)]
         return self._parts[0]
 
     def _save(self) -> None:
@@ -122,7 +124,7 @@ def _load(path: Path, identity: dict[str, Any]) -> Scored:
         if not isinstance(stored, dict) or stored.get(key) != value:
             was = stored.get(key) if isinstance(stored, dict) else None
             raise UsageError(
-                f"{path} holds a search with {key} {was!r}, not {value!r}; name another file, or remove it to start anew"
+                f"{path} holds a search with {key} {was!r}, not {value!r}; name another file or remove this one"
             )
     if genes.ndim != 2 or not scores or any(values.shape != (len(genes),) for values in scores.values()):
         raise FileFormatError(f"{path}: not one row of genes and scores a candidate; remove it to start anew")

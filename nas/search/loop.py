@@ -54,7 +54,7 @@ def search(
             if not exhausted:
                 scored = journal.score(genes)
                 proposer.tell(genes, scored.scores)
-                front = front_of(problem, Scored.join([scored, front]))
+                front = front_of(problem, Scored.join([front, scored] if len(front) else [scored]))
                 if progress is not None:
                     progress(journal.evaluated, front)
     history = journal.history()
@@ -64,7 +64,7 @@ def search(
 
 
 def _infeasible(problem: Problem, history: Scored, probe: int, seed: int) -> InfeasibleError:
-    """Return the error that says what was asked and what is reachable, after searching towards both ends if ``probe``."""
+    """Return the error that says what was asked and what is reachable, after ``probe`` candidates towards each end."""
     asked, reached = [], []
     for name, bounds in problem.constraints.items():
         values = [history.scores[name]]

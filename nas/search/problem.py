@@ -20,7 +20,9 @@ DIRECTIONS = {"max": -1.0, "min": 1.0}
 class Space(Protocol):
     """What the search asks of a space; ``search_spaces.SearchSpace`` has it all. Rows returned are canonical."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What it is called."""
 
     @property
     def num_genes(self) -> int:
@@ -69,7 +71,7 @@ class Problem:
         for name, (low, high) in self.constraints.items():
             sides = [bound for bound in (low, high) if bound is not None]
             if not np.isfinite(sides).all() or sides != sorted(sides):
-                raise UsageError(f"constraint {name!r} is ({low}, {high}); allowed: (low, high), low ≤ high, None for open")
+                raise UsageError(f"constraint {name!r} is ({low}, {high}); allowed: low ≤ high, None for an open side")
 
     @property
     def names(self) -> tuple[str, ...]:

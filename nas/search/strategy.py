@@ -2,8 +2,8 @@
 
 A new strategy is one file, one line of registration here, and one line in the contract test.
 
-A strategy is built from ``(problem, budget, rng)`` and must be deterministic: given the same generator and told the same
-scores, it asks for the same rows. That is all a resumed search needs: the loop asks again and tells what it had stored.
+A strategy is built from ``(problem, budget, rng)`` and must be deterministic: given the same generator and told the
+same scores, it asks for the same rows. No more is needed to resume: the loop asks again and tells what it had stored.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ class Strategy(Protocol):
     """Proposes candidates and learns from their scores."""
 
     def ask(self, n: int) -> Genes:
-        """Return up to ``n`` canonical rows ``(k, num_genes)``, never one that was asked before; none: nothing is left."""
+        """Return up to ``n`` canonical rows ``(k, num_genes)``, none of them asked before; no row: nothing is left."""
 
     def tell(self, genes: Genes, scores: Mapping[str, NDArray[np.float64]]) -> None:
         """Take in the scores ``{name: (k,)}`` of all rows of the last ``ask``, in its order."""

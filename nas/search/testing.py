@@ -1,0 +1,84 @@
+"""A small space and its true front, for tests of strategies: yours as well as ours."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.search.problem import Genes, Problem
+from nas.search.result import Scored, front_of
+
+
+@dataclass(frozen=True)
+class ToySpace:
+    """A chain of up to ``blocks`` blocks of ``choices`` kinds: gene 0 is how many are left out, the others are kinds.
+
+    Genes of blocks left out are zero in canonical rows, as in the real spaces.
+    """
+
+    blocks: int = 6
+    choices: int = 3
+    name: str = "toy"
+
+    @property
+    def num_genes(self) -> int:
+        """One for the depth, one for each block."""
+        return self.blocks + 1
+
+    @property
+    def size(self) -> int:
+        """Number of distinct chains of one block or more."""
+        return sum(self.choices**depth for depth in range(1, self.blocks + 1))
+
+    def canonical(self, genes: NDArray[np.integer]) -> Genes:
+        """Return the rows with genes of blocks left out zeroed."""
+        rows = np.array(genes, np.int8)
+        rows[:, 1:] *= np.arange(self.blocks) < self.blocks - rows[:, :1]
+        return rows
+
+    def sample(self, n: int, rng: np.random.Generator) -> Genes:
+        """Draw ``(n, num_genes)``."""
+        depths = rng.integers(self.blocks, size=(n, 1))
+        return self.canonical(np.hstack([depths, rng.integers(self.choices, size=(n, self.blocks))]))
+
+    def mutate(self, genes: Genes, rng: np.random.Generator, rate: float) -> Genes:
+        """Redraw each gene with probability ``rate``."""
+        return self.canonical(np.where(rng.random(genes.shape) < rate, self.sample(len(genes), rng), genes))
+
+    def crossover(self, a: Genes, b: Genes, rng: np.random.Generator) -> Genes:
+        """Take each gene from one of the two parents."""
+        return self.canonical(np.where(rng.random(a.shape) < 0.5, a, b))
+
+    def everything(self) -> Genes:
+        """Return every network once, ``(size, num_genes)``."""
+        grid = np.indices((self.blocks, *[self.choices] * self.blocks)).reshape(self.num_genes, -1).T
+        return np.unique(self.canonical(grid), axis=0)
+
+
+def toy_problem(
+    space: ToySpace,
+    seed: int = 0,
+    objectives: dict[str, str] | None = None,
+    constraints: dict[str, tuple[float | None, float | None]] | None = None,
+) -> Problem:
+    """Return a problem whose accuracy has diminishing returns, whose latency adds up, and whose blocks interact."""
+    rng = np.random.default_rng(seed)
+    cost = rng.uniform(0.1, 1.0, (space.blocks, space.choices))
+    worth = cost + rng.normal(0, 0.3, cost.shape)
+    pairs = rng.normal(0, 0.2, (space.blocks, space.choices, space.choices))
+
+    def evaluate(genes: Genes) -> dict[str, NDArray[np.float64]]:
+        there = np.arange(space.blocks) < space.blocks - genes[:, :1]
+        blocks = np.arange(space.blocks)
+        chain = np.where(there, worth[blocks, genes[:, 1:]], 0).sum(axis=1)
+        both = np.where(there[:, 1:], pairs[blocks[1:], genes[:, 1:-1], genes[:, 2:]], 0).sum(axis=1)
+        latency = 0.5 + np.where(there, cost[blocks, genes[:, 1:]], 0).sum(axis=1)
+        return {"accuracy": 1 - 0.5 * np.exp(-(chain + both)), "latency_ms": latency}
+
+    return Problem(space, objectives or {"accuracy": "max", "latency_ms": "min"}, constraints or {}, evaluate)
+
+
+def true_front(problem: Problem, space: ToySpace) -> Scored:
+    """Return the front of the whole space, by scoring every network."""
+    genes = space.everything()
+    return front_of(problem, Scored(genes, problem.score(genes)))
