@@ -1,4 +1,4 @@
-"""What the tests of export and command line share: a tiny space, images, an untrained supernet and invented predictors."""
+"""What the tests of export and command line share: a tiny space, images, an untrained supernet, invented predictors."""
 
 from dataclasses import dataclass
 from pathlib import Path

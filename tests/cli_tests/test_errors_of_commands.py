@@ -1,0 +1,81 @@
+"""What a user does wrong ends in one line on standard error and exit code 2; failed work in 1; nothing is half-written."""
+
+from pathlib import Path
+
+import pytest
+from tiny_job import make_images
+
+from nas.cli.main import main
+from nas.errors import DeviceError
+
+
+def failed(arguments: list[str], capsys: pytest.CaptureFixture[str], code: int = 2) -> str:
+    """Run a command that must fail and return its one line."""
+    assert main(arguments) == code
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    lines = printed.err.splitlines()
+    assert len(lines) == 1, printed.err
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["serch"], "error: No such command 'serch'"),
+        (["search"], "error: Missing option '--device'; see nas search --help"),
+        (["search", "--device", "cpu", "--bugdet", "5"], "--bugdet"),
+        (["search", "--device", "cpu", "--budget", "many"], "Invalid value for '--budget'"),
+        (["search", "--device", "cpu", "--budget", "0"], "Invalid value for '--budget'"),
+        (["search", "--device", "gpuu"], "error: unknown device 'gpuu'; there is: cpu"),
+        (["search", "--device", "cpu", "--space", "fashion-mbv"], "Did you mean 'fashion-mbv3'?"),
+        (["search", "--device", "cpu", "--strategy", "evolutoin"], "Did you mean 'evolution'?"),
+        (["search", "--device", "cpu", "--supernet", "nowhere"], "error: unknown supernet 'nowhere'; there is:"),
+        (["search", "--device", "cpu", "--latency", "-1"], "error: latency budget -1.0 ms; allowed: above 0"),
+        (["search", "--device", "cpu", "--latency", "nan"], "error: latency budget nan ms; allowed: above 0"),
+        (["evaluate", "nowhere"], "error: nowhere: no bundle there; allowed: a folder that holds model.onnx"),
+        (["train", "--out", "new", "--space", "x.toml"], "error: x.toml: cannot be read"),
+        (["train", "--out", "new", "--resume"], "error: --resume: there is no run in new; leave --resume out to start one"),
+        (["train", "--out", "new", "--data", "nowhere"], "error: data folder nowhere is not there"),
+        (["train", "--out", "new", "--torch-device", "warp"], "error: --torch-device warp: "),
+        (["collect", "--supernet", "nowhere"], "error: unknown supernet 'nowhere'"),
+        (["calibrate", "--device", "gpuu"], "error: unknown device 'gpuu'; there is: cpu"),
+    ],
+)
+def test_wrong_use_is_one_line_and_two(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert message in failed(arguments, capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_folder_in_use_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.txt").touch()
+    line = failed(["search", "--device", "cpu", "--out", str(tmp_path)], capsys)
+    assert line == f"error: output {tmp_path} exists and is not an empty folder; name another with --out"
+    assert failed(["train", "--out", str(tmp_path)], capsys) == line
+
+
+def test_failed_work_is_one_line_and_one(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> None:
+        raise DeviceError("the device\nis gone")
+
+    monkeypatch.setattr("latency_tables.get_device", absent)
+    assert failed(["search", "--device", "cpu"], capsys, code=1) == "error: the device is gone"
+
+
+def test_a_fault_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("search_spaces.list_spaces", broken)
+    with pytest.raises(ZeroDivisionError):
+        main(["spaces"])
+
+
+def test_images_without_classes_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = make_images(tmp_path / "images", ("only",))
+    line = failed(["train", "--out", str(tmp_path / "run"), "--data", str(images)], capsys)
+    assert "1 class folders (only); allowed: two or more" in line
+    assert not (tmp_path / "run").exists()
