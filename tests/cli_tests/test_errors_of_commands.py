@@ -1,4 +1,4 @@
-"""What a user does wrong ends in one line on standard error and exit code 2; failed work in 1; nothing is half-written."""
+"""What a user does wrong ends in one line on standard error and exit code 2, failed work in 1; nothing is written."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def failed(arguments: list[str], capsys: pytest.CaptureFixture[str], code: int =
         (["search", "--device", "cpu", "--latency", "nan"], "error: latency budget nan ms; allowed: above 0"),
         (["evaluate", "nowhere"], "error: nowhere: no bundle there; allowed: a folder that holds model.onnx"),
         (["train", "--out", "new", "--space", "x.toml"], "error: x.toml: cannot be read"),
-        (["train", "--out", "new", "--resume"], "error: --resume: there is no run in new; leave --resume out to start one"),
+        (["train", "--out", "new", "--resume"], "error: --resume: there is no run in new; leave --resume out"),
         (["train", "--out", "new", "--data", "nowhere"], "error: data folder nowhere is not there"),
         (["train", "--out", "new", "--torch-device", "warp"], "error: --torch-device warp: "),
         (["collect", "--supernet", "nowhere"], "error: unknown supernet 'nowhere'"),
@@ -43,7 +43,11 @@ def failed(arguments: list[str], capsys: pytest.CaptureFixture[str], code: int =
     ],
 )
 def test_wrong_use_is_one_line_and_two(
-    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert message in failed(arguments, capsys)

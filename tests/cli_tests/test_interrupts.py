@@ -1,5 +1,6 @@
 """Ctrl-C: one line that says what is kept, exit code 130, and the work goes on from there."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -35,8 +36,8 @@ def test_an_interrupted_training_goes_on(tiny: Tiny, tmp_path: Path) -> None:
     ]  # fmt: skip
     log = out / "train_log.jsonl"
 
-    def epochs() -> list[str]:
-        return log.read_text().splitlines() if log.exists() else []
+    def epochs() -> list[object]:
+        return [json.loads(text) for text in log.read_text().splitlines()] if log.exists() else []
 
     code, line = interrupted(command, lambda: len(epochs()) > 0)
     assert code == 130
