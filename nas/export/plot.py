@@ -6,7 +6,8 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, ScalarFormatter
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from nas.export.finalists import Verified
 from nas.export.outcome import Outcome
@@ -16,6 +17,9 @@ FILE_NAME = "pareto.png"
 INK, FRONT, CLOUD, QUIET, CHOSEN = "#222222", "#0b6e99", "#c9d3d9", "#7d868c", "#d1495b"
 BASELINE_MARKERS = {"fp32": "s", "int8": "D"}
 CLOUD_POINTS = 4000
+MEASURED, OTHERS, BUDGET, SEEN, PICKED = "front, measured", "other finalists", "budget", "predicted", "chosen"
+BASELINE = "largest and smallest subnet, {}"
+LEGEND = [MEASURED, PICKED, OTHERS, *(BASELINE.format(name) for name in BASELINE_MARKERS), BUDGET, SEEN]
 
 
 def draw_front(outcome: Outcome) -> Figure:
@@ -25,7 +29,7 @@ def draw_front(outcome: Outcome) -> Figure:
     step = max(1, len(outcome.predicted_ms) // CLOUD_POINTS)
     axes.plot(
         outcome.predicted_ms[::step], 100 * outcome.predicted_accuracy[::step], ".", color=CLOUD, markersize=2.5,
-        markeredgewidth=0, label="predicted (seen by the search)", zorder=1, rasterized=True,
+        markeredgewidth=0, label=SEEN, zorder=1, rasterized=True,
     )  # fmt: skip
     _draw_points(axes, outcome)
     _label_axes(axes, outcome)
@@ -41,25 +45,26 @@ def save_front(outcome: Outcome, folder: Path) -> None:
 
 def _draw_points(axes: Axes, outcome: Outcome) -> None:
     front = outcome.front
-    _errorbar(axes, outcome.dominated, fmt="o", color=QUIET, markersize=4.5, hollow=True, label="other finalists")
+    _errorbar(axes, outcome.dominated, fmt="o", color=QUIET, markersize=4.5, hollow=True, label=OTHERS)
     for precision, marker in BASELINE_MARKERS.items():
         points = [one for one in outcome.baselines if one.entry.candidate.stem == precision]
         _errorbar(
-            axes, points, fmt=marker, color=QUIET, markersize=5.5, label=f"largest and smallest subnet, {precision}"
+            axes, points, fmt=marker, color=QUIET, markersize=8, hollow=True, label=BASELINE.format(precision)
         )
     latency = [one.latency.latency_ms for one in front]
     accuracy = [100 * one.accuracy for one in front]
     axes.step(latency, accuracy, where="post", color=FRONT, linewidth=1.2, alpha=0.6, zorder=3)
-    _errorbar(axes, front, fmt="o", color=FRONT, markersize=6, label="front, measured")
+    _errorbar(axes, front, fmt="o", color=FRONT, markersize=6, label=MEASURED)
     if (chosen := outcome.chosen) is not None:
         axes.plot(
             chosen.latency.latency_ms, 100 * chosen.accuracy, "o", markersize=13, mfc="none", mec=CHOSEN, mew=1.6,
-            label="chosen", zorder=5,
+            label=PICKED, zorder=5,
         )  # fmt: skip
         axes.annotate(
             f"{100 * chosen.accuracy:.1f} %, {chosen.latency.latency_ms:.3g} ms",
             (chosen.latency.latency_ms, 100 * chosen.accuracy),
-            xytext=(10, -16), textcoords="offset points", color=CHOSEN, fontsize=9,
+            xytext=(10, -17), textcoords="offset points", color=CHOSEN, fontsize=9, zorder=6,
+            path_effects=[withStroke(linewidth=2.5, foreground="white")],
         )  # fmt: skip
 
 
@@ -73,7 +78,7 @@ def _errorbar(
     high = [one.latency.ci_high_ms - one.latency.latency_ms for one in points]
     axes.errorbar(
         latency, [100 * one.accuracy for one in points], xerr=[low, high], fmt=fmt, color=color,
-        mfc="white" if hollow else color, mec=color if hollow else "white", mew=1.0 if hollow else 0.6,
+        mfc="none" if hollow else color, mec=color if hollow else "white", mew=1.0 if hollow else 0.6,
         markersize=markersize, elinewidth=1, capsize=2, label=label, zorder=4,
     )  # fmt: skip
 
@@ -86,16 +91,23 @@ def _label_axes(axes: Axes, outcome: Outcome) -> None:
     axes.set_xscale("log")
     axes.set_xlim(min(measured) / 1.15, max(measured) * 1.15)
     axes.set_ylim(min(accuracies) - margin, max(accuracies) + margin)
-    axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.xaxis.set_minor_formatter(ScalarFormatter() if max(measured) < 8 * min(measured) else NullFormatter())
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.tick_params(axis="both", which="both", labelsize=8.5, colors=INK)
     device = f"{outcome.device['name']}{simulated}, {outcome.device['runtime']}"
     axes.set_xlabel(f"latency on {device}, batch 1 [ms]", color=INK)
     axes.set_ylabel(f"accuracy, {outcome.dataset} validation [%]", color=INK)
     if outcome.limit_ms is not None:
-        axes.axvline(outcome.limit_ms, color=CHOSEN, linewidth=1, linestyle=(0, (4, 3)), zorder=2, label="budget")
+        axes.axvline(outcome.limit_ms, color=CHOSEN, linewidth=1, linestyle=(0, (4, 3)), zorder=2, label=BUDGET)
     axes.grid(which="major", color="#e8ecee", linewidth=0.8, zorder=0)
     axes.set_axisbelow(True)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    axes.legend(loc="lower right", frameon=False, fontsize=8.5)
+    handles, labels = axes.get_legend_handles_labels()
+    order = sorted(range(len(labels)), key=lambda index: LEGEND.index(labels[index]))
+    legend = axes.legend(
+        [handles[index] for index in order], [labels[index] for index in order],
+        loc="lower right", frameon=False, fontsize=8.5, labelcolor=INK,
+    )  # fmt: skip
+    legend.legend_handles[-1].set_markersize(5)  # type: ignore[union-attr]
