@@ -3,8 +3,8 @@
 Calibration builds hundreds of networks in a minute and pair collection thousands; ``torch.onnx.export`` takes 1.4-4 s
 for each. This writer walks the ``torch.fx`` trace instead (about 15 ms), folds batch normalisation into the
 convolutions before it (so that quantization sees the weights that run) and names each node after the module it comes
-from: ``blocks.block_0_1.depthwise.conv/Conv``. Exported models come from the same writer, so the graph that was measured
-is the graph that ships; its agreement with ``torch.onnx.export`` is tested.
+from: ``blocks.block_0_1.depthwise.conv/Conv``. Exported models come from the same writer, so the graph that was
+measured is the graph that ships; its agreement with ``torch.onnx.export`` is tested.
 
 Hard-swish and hard-sigmoid are written as Add, Clip and Mul: onnxruntime's quantizer knows those, and does not know the
 HardSwish operator. Where the usual form divides by 6 this one multiplies by 1/6, because there is no integer kernel for

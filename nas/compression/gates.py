@@ -5,9 +5,10 @@
     B        QDQ graph as written    and after basic optimisation, which keeps the float simulation of the integers
     C        the simulation          and the fused integer kernels that are timed
 
-Fused kernels round differently by one or two steps (onnxruntime issue 32132), so C compares the root mean square of the
-error with the spread of the logits. On a trained net of this package's kind B was exactly 0 and C 0.003 (quantization
-itself: 0.02); saturating arithmetic and misplaced scales are far above the limits.
+Fused kernels round differently by one or two steps (onnxruntime issue 32132), so C allows them as much error as
+quantization itself makes. Errors are root mean squares over the spread of the logits. On a trained net of this
+package's kind B was exactly 0 and C at most 0.008 where quantization made 0.026; on nets with random weights C was
+0.05 to 0.4 of quantization's error.
 """
 
 import tempfile
@@ -28,8 +29,10 @@ from nas.compression.units import INTEGER_KERNELS, expected_kernels
 from nas.errors import UsageError, VerificationError
 
 FP32_LIMIT = 1e-4
-SIMULATION_LIMIT = 0.01
-FUSED_LIMIT = 0.05
+"""Gate A: of a logit, relative to the largest logit."""
+
+ROUNDING_LIMIT = 0.01
+"""Gates B and C: the error that is allowed on top of quantization's own."""
 
 BATCH = 64
 """Images per inference of a graph whose batch is open."""
@@ -46,8 +49,8 @@ class ParityReport:
         simulation_error: B: root mean square of the difference over the standard deviation of the logits.
         fused_error: C: likewise.
         fused_agreement: C: fraction of the images that get the same class.
-        quantization_error: fp32 against the simulation, likewise: what C is to be seen beside.
-        quantization_agreement: fp32 against the simulation: fraction of the images that get the same class.
+        quantization_error: fp32 against the graph as written, likewise: what B and C are measured by.
+        quantization_agreement: fp32 against the graph as written: fraction of the images that get the same class.
     """
 
     images: int
@@ -90,8 +93,8 @@ def parity(
         simulation_error=_relative_error(simulated, written),
         fused_error=_relative_error(fused, simulated),
         fused_agreement=_agreement(fused, simulated),
-        quantization_error=_relative_error(simulated, plain),
-        quantization_agreement=_agreement(simulated, plain),
+        quantization_error=_relative_error(written, plain),
+        quantization_agreement=_agreement(written, plain),
     )
     _check_errors(report)
     return report
@@ -128,15 +131,16 @@ def _check_errors(report: ParityReport) -> None:
             f"gate A: the fp32 graph's logits differ from torch's by {report.fp32_difference:.2g} of the "
             f"largest, allowed {FP32_LIMIT:g}; write the graph again from the network in eval mode"
         )
-    if not report.simulation_error <= SIMULATION_LIMIT:
+    allowed = ROUNDING_LIMIT + report.quantization_error
+    if not report.simulation_error <= allowed:
         raise VerificationError(
             f"gate B: basic optimisation changes the quantized graph's logits by {report.simulation_error:.2g} of "
-            f"their spread, allowed {SIMULATION_LIMIT:g}; onnxruntime {onnxruntime.__version__} rewrites it wrongly"
+            f"their spread, allowed {allowed:.2g}; onnxruntime {onnxruntime.__version__} rewrites it wrongly"
         )
-    if not report.fused_error <= FUSED_LIMIT:
+    if not report.fused_error <= allowed:
         raise VerificationError(
             f"gate C: the integer kernels' logits differ from the simulation's by {report.fused_error:.2g} of their "
-            f"spread, allowed {FUSED_LIMIT:g}; on a processor without VNNI quantize with reduce_range"
+            f"spread, allowed {allowed:.2g}; on a processor without VNNI quantize with reduce_range"
         )
 
 

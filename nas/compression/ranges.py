@@ -38,7 +38,7 @@ def activation_ranges(model: ModelProto, images: np.ndarray) -> Ranges:
 
     Raises:
         UsageError: The images do not fit the graph.
-        DataError: There are no images, or values in them or after them are not finite.
+        DataError: There are no images, or values in them are not finite.
     """
     expected = tuple(dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim)[1:]
     if images.shape[1:] != expected or images.dtype != np.float32:
@@ -47,6 +47,8 @@ def activation_ranges(model: ModelProto, images: np.ndarray) -> Ranges:
         )
     if len(images) == 0:
         raise DataError("there are no calibration images; give at least one, better 256")
+    if not np.isfinite(images).all():
+        raise DataError("the calibration images hold values that are not finite; check what they were read from")
     with tempfile.TemporaryDirectory(prefix="hwnas-") as folder:
         plain, augmented = Path(folder, "plain.onnx"), Path(folder, "augmented.onnx")
         onnx.save(_with_open_batch(model), plain)
@@ -55,11 +57,7 @@ def activation_ranges(model: ModelProto, images: np.ndarray) -> Ranges:
         calibrator.infer_session = _session(augmented)
         calibrator.collect_data(_Batches(model.graph.input[0].name, images))
         found = calibrator.compute_data()
-    limits = {name: (float(data.lowest.item()), float(data.highest.item())) for name, data in found.items()}
-    for name, values in limits.items():
-        if not np.isfinite(values).all():
-            raise DataError(f"{name!r} is not finite on the calibration images: {values}; check the images")
-    return Ranges(limits)
+    return Ranges({name: (float(data.lowest.item()), float(data.highest.item())) for name, data in found.items()})
 
 
 def activations(model: ModelProto) -> list[str]:
