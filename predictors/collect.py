@@ -114,13 +114,16 @@ class TorchAccuracy:
     def __init__(self, supernet: Supernet, splits: Splits, device: torch.device):
         self.supernet, self.splits, self.device = supernet, splits, device
         self.labels = splits.validation.labels.to(device)
-        self.batch = 200 if device.type == "cpu" else TORCH_BATCH
+        on_cpu = device.type == "cpu"
+        self.batch = 200 if on_cpu else TORCH_BATCH
+        self.layout = torch.channels_last if on_cpu else torch.contiguous_format  # a third faster on a CPU
         self.images: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __call__(self, candidate: Candidate) -> float:
         """Return the fraction of validation images that are right."""
         subnet = self.supernet.extract(candidate).to(self.device)
         calibration, validation = self._prepared(candidate.resolution)
+        subnet.to(memory_format=self.layout)
         recalibrate_batch_norm(subnet, calibration)
         return evaluate_accuracy(subnet, validation, self.labels, self.batch)
 
@@ -128,9 +131,10 @@ class TorchAccuracy:
         """Return calibration and validation images at a resolution."""
         if resolution not in self.images:
             info = self.supernet.info
-            parts = (self.splits.calibration.images, self.splits.validation.images)
-            calibration, validation = (prepare(images.to(self.device), resolution, info) for images in parts)
-            self.images[resolution] = (calibration, validation)
+            parts = [part.images.to(self.device) for part in (self.splits.calibration, self.splits.validation)]
+            calibration, validation = (prepare(images, resolution, info) for images in parts)
+            layout = self.layout
+            self.images[resolution] = calibration.to(memory_format=layout), validation.to(memory_format=layout)
         return self.images[resolution]
 
 

@@ -8,7 +8,7 @@ or one each for depth, kernel and width.
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ SCHEMA_VERSION = 1
 COLUMNS = ("schema_version", "space", "supernet", "mode", "seed", "index", "id", "genes", "accuracy", "images")
 MODES = ("fp32", "quantized")
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"  # a gene in the file is one of these
+HELD_OUT_EVERY = 5
 PATIENCE = 1000  # draws without a new network before a space counts as exhausted
 
 
@@ -37,11 +38,33 @@ class PlannedPair:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Measured pairs: canonical rows ``(n, num_genes)``, accuracies ``(n,)`` in [0, 1], images each is counted on."""
+    """Measured pairs of one mode.
+
+    Attributes:
+        genes: Canonical rows ``(n, num_genes)``.
+        accuracy: Fractions ``(n,)``.
+        index: Number of each pair in its seed ``(n,)``.
+        images: Images that each accuracy is counted on.
+        supernet: Fingerprint of the supernet.
+    """
 
     genes: Genes
     accuracy: NDArray[np.float64]
+    index: NDArray[np.int64]
     images: int
+    supernet: str
+
+    def __len__(self) -> int:
+        return len(self.genes)
+
+    def split(self) -> tuple["Pairs", "Pairs"]:
+        """Return the pairs to fit to, and every fifth, held out for the report; the same architectures in each mode."""
+        held = self.index % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
+        fitted, tested = (
+            replace(self, genes=self.genes[rows], accuracy=self.accuracy[rows], index=self.index[rows])
+            for rows in (~held, held)
+        )
+        return fitted, tested
 
 
 def plan_pairs(space: MBConvSpace, count: int, *, seed: int, mode: str) -> list[PlannedPair]:
@@ -163,15 +186,17 @@ def read_pairs(path: Path, space: MBConvSpace, mode: str) -> Pairs:
     if not rows:
         raise FileFormatError(f"{path}: no pairs of mode {mode!r}; collect some first")
     lines = sorted(_parsed(path, rows, space.num_genes), key=lambda line: line[:2])
-    images = {line[4] for line in lines}
-    if len(images) > 1:
-        raise FileFormatError(f"{path}: accuracies on {sorted(images)} images; allowed: one number of images")
+    images, supernets = {line[4] for line in lines}, {row["supernet"] for row in rows}
+    if len(images) > 1 or len(supernets) > 1:
+        found = f"{sorted(images)} images and supernets {sorted(supernets)}"
+        raise FileFormatError(f"{path}: accuracies on {found}; allowed: one of each")
     genes = np.array([line[2] for line in lines])
     try:
         canonical = space.validate(genes)
     except NasError as error:
         raise FileFormatError(f"{path}: {error}") from error
-    return Pairs(canonical, np.array([line[3] for line in lines]), images.pop())
+    accuracy, index = np.array([line[3] for line in lines]), np.array([line[1] for line in lines])
+    return Pairs(canonical, accuracy, index, images.pop(), supernets.pop())
 
 
 def _rows(path: Path, space: MBConvSpace) -> list[dict[str, str]]:
