@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nas.search import Problem, search
-from nas.search.evolution import Evolution, constrained_ranks, population_size, survivors
+from nas.search.evolution import CHILDREN, Evolution, constrained_ranks, population_size, survivors
 from nas.search.testing import ToySpace, toy_problem, true_front
 from search_spaces import get_space
 
@@ -65,7 +65,8 @@ def test_on_the_default_space_it_beats_random_search(budget: int) -> None:
         name: [search(problem, name, budget, seed).hypervolume(accuracy=0.8, latency_ms=12.0) for seed in range(5)]
         for name in ("evolution", "random")
     }
-    assert np.median(volumes["evolution"]) > max(volumes["random"])
+    assert np.median(volumes["evolution"]) > np.median(volumes["random"])
+    assert budget < 1_000 or min(volumes["evolution"]) > max(volumes["random"])
 
 
 @pytest.mark.parametrize("child", range(10))
@@ -103,6 +104,6 @@ def test_only_feasible_candidates_are_on_the_front(low: float | None, high: floa
 
 
 def test_a_budget_of_200_evolves_ten_generations_and_a_large_one_has_a_large_population() -> None:
-    assert 200 / population_size(200) >= 10
-    assert 1_500 <= population_size(400_000) <= 4_096
+    assert 200 / (CHILDREN * population_size(200)) >= 10
+    assert 1_000 <= population_size(400_000) <= population_size(10**9) == 4_096
     assert population_size(1) >= 2
