@@ -1,4 +1,4 @@
-"""Calibration finds the ranges that torch sees, whatever the graph's batch, and refuses images that cannot calibrate."""
+"""Calibration finds the ranges that torch sees, whatever the batch, and refuses images that cannot calibrate."""
 
 import tempfile
 from pathlib import Path
