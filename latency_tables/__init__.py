@@ -3,5 +3,17 @@
 from latency_tables.device import Device, get_device, list_devices
 from latency_tables.measurement import Measurement
 from latency_tables.protocol import FULL, MeasuringPlan
+from latency_tables.simulated import SimulatedDevice
+from latency_tables.table import LatencyTable, TableIdentity
 
-__all__ = ["FULL", "Device", "Measurement", "MeasuringPlan", "get_device", "list_devices"]
+__all__ = [
+    "FULL",
+    "Device",
+    "LatencyTable",
+    "Measurement",
+    "MeasuringPlan",
+    "SimulatedDevice",
+    "TableIdentity",
+    "get_device",
+    "list_devices",
+]

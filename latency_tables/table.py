@@ -47,6 +47,7 @@ class TableIdentity:
         classes: Classes of the classifier.
         device: ``Device.describe()``.
         fingerprint: ``Device.fingerprint``.
+        csv_sha256: Of the CSV, set by ``save``.
     """
 
     space: str
@@ -56,6 +57,7 @@ class TableIdentity:
     classes: int
     device: Mapping[str, Any]
     fingerprint: str
+    csv_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,8 @@ class LatencyTable:
     def save(self, path: Path, identity: TableIdentity) -> None:
         """Write ``path`` (a CSV) and the JSON of the same name beside it."""
         write_csv(path, COLUMNS, [(*self._key(part), f"{array[at]:.9g}") for part, array, at in self.parts()])
-        write_json(path.with_suffix(".json"), SCHEMA, SCHEMA_VERSION, {**vars(identity), "csv_sha256": sha256(path)})
+        content = {**vars(identity), "csv_sha256": sha256(path)}
+        write_json(path.with_suffix(".json"), SCHEMA, SCHEMA_VERSION, content)
 
     @classmethod
     def load(cls, path: Path, space: MBConvSpace) -> tuple["LatencyTable", TableIdentity]:
@@ -153,13 +156,13 @@ class LatencyTable:
         Raises:
             FileFormatError: A file is missing, damaged, of another space, or an entry is missing, negative or not finite.
         """
-        identity, recorded = _read_identity(path.with_suffix(".json"))
+        identity = read_identity(path.with_suffix(".json"))
         if (identity.space_digest, identity.precisions) != (space.preset.digest, space.precisions):
             raise FileFormatError(
                 f"{path}: a table of space {identity.space!r} ({identity.space_digest}) with {', '.join(identity.precisions)}, "
                 f"not of {space.name!r} ({space.preset.digest}) with {', '.join(space.precisions)}; {MEND}"
             )
-        if recorded != sha256(path):
+        if identity.csv_sha256 != sha256(path):
             raise FileFormatError(f"{path}: its SHA-256 is not the recorded one; {MEND}")
         found = {tuple(row[name] for name in COLUMNS[:-1]): row["latency_ms"] for row in read_csv(path, COLUMNS)}
         table = cls.zeros(space)
@@ -217,11 +220,16 @@ def code_precisions(space: MBConvSpace, block: int) -> NDArray[np.intp]:
     return np.array([0] + [space.precisions.index(choice.precision) for choice in space.block_choices(block)])
 
 
-def _read_identity(path: Path) -> tuple[TableIdentity, str]:
+def read_identity(path: Path) -> TableIdentity:
+    """Read what a table is of from its JSON file.
+
+    Raises:
+        FileFormatError: The file is missing or damaged.
+    """
     content = read_json(path, SCHEMA, SCHEMA_VERSION)
     try:
         fields = {name: content[name] for name in TableIdentity.__dataclass_fields__}
-        return TableIdentity(**{**fields, "precisions": tuple(fields["precisions"])}), str(content["csv_sha256"])
+        return TableIdentity(**{**fields, "precisions": tuple(fields["precisions"])})
     except (KeyError, TypeError) as error:
         raise FileFormatError(f"{path}: {error} is missing or of the wrong type; {MEND}") from error
 

@@ -1,0 +1,98 @@
+"""Measured networks on disk: a CSV that only grows, so that a calibration cut short goes on where it was.
+
+Rows are appended a batch at a time and synced. A line cut short by the end of a process is dropped when the file is read.
+"""
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from latency_tables.measurement import Floats
+from latency_tables.table import MEND, Genes
+from nas.errors import FileFormatError
+from nas.files import read_bytes
+
+COLUMNS = (
+    "role", "latency_ms", "ci_low_ms", "ci_high_ms", "raw_ms", "mean_ms", "reference_ms", "baseline_ms", "rounds", "quality",
+    "genes",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class MeasuredRow:
+    """One network, once: ``role`` says what for; ``baseline_ms`` is the reference timing that drift is corrected to."""
+
+    role: str
+    latency_ms: float
+    ci_low_ms: float
+    ci_high_ms: float
+    raw_ms: float
+    mean_ms: float
+    reference_ms: float
+    baseline_ms: float
+    rounds: int
+    quality: str
+    genes: tuple[int, ...]
+
+
+def append_rows(path: Path, rows: Sequence[MeasuredRow]) -> None:
+    """Append and sync; the header is written first where the file is new."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    if not path.exists():
+        writer.writerow(COLUMNS)
+    for row in rows:
+        writer.writerow([*(getattr(row, name) for name in COLUMNS[:-1]), " ".join(map(str, row.genes))])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(text.getvalue())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_rows(path: Path) -> list[MeasuredRow]:
+    """Read what was appended; an unfinished last line is cut off the file.
+
+    Raises:
+        FileFormatError: A whole line does not fit; the message says which.
+    """
+    if not path.exists():
+        return []
+    data = read_bytes(path)
+    whole = data[: data.rfind(b"\n") + 1]
+    if len(whole) < len(data):
+        os.truncate(path, len(whole))
+    lines = whole.decode("utf-8", errors="replace").splitlines()
+    if not lines:
+        path.unlink()
+        return []
+    if tuple(lines[0].split(",")) != COLUMNS:
+        raise FileFormatError(f"{path}: columns {lines[0]!r}; allowed: {','.join(COLUMNS)}; {MEND}")
+    return [_row(path, number, line) for number, line in enumerate(lines[1:], start=2)]
+
+
+def _row(path: Path, number: int, line: str) -> MeasuredRow:
+    try:
+        fields = dict(zip(COLUMNS, line.split(","), strict=True))
+        numbers = {name: float(fields[name]) for name in COLUMNS[1:8]}
+        if not all(0 < value < float("inf") for value in numbers.values()):
+            raise ValueError("a latency is not positive and finite")
+        genes = tuple(map(int, fields["genes"].split()))
+        return MeasuredRow(fields["role"], **numbers, rounds=int(fields["rounds"]), quality=fields["quality"], genes=genes)
+    except ValueError as error:
+        raise FileFormatError(f"{path}: line {number} does not fit ({error}); {MEND}") from error
+
+
+def genes_of(rows: Sequence[MeasuredRow]) -> Genes:
+    """Return the rows' genes ``(n, num_genes)``."""
+    return np.array([row.genes for row in rows], np.int8)
+
+
+def latencies_of(rows: Sequence[MeasuredRow]) -> Floats:
+    """Return the rows' drift-corrected milliseconds ``(n,)``."""
+    return np.array([row.latency_ms for row in rows], np.float64)

@@ -1,0 +1,140 @@
+"""How good a calibration is: errors on networks it was not fitted to, beside what two measurements of one network differ by."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import kendalltau, spearmanr
+
+from latency_tables.measurement import Floats
+from nas.errors import FileFormatError
+from predictors.prediction import Prediction
+
+
+@dataclass(frozen=True)
+class LatencyErrors:
+    """Predicted against measured on ``networks`` that were not fitted to; all errors are fractions of the measured latency.
+
+    Attributes:
+        networks: How many.
+        mean: Mean absolute error (MAPE).
+        median: Median absolute error.
+        worst: Largest absolute error.
+        bias: Median signed error.
+        within_5: Share within 5 %.
+        within_10: Share within 10 %.
+        spearman: Rank correlation.
+        kendall: Likewise, by pairs in the right order.
+        coverage: Share inside the predicted 90 % interval.
+    """
+
+    networks: int
+    mean: float
+    median: float
+    worst: float
+    bias: float
+    within_5: float
+    within_10: float
+    spearman: float
+    kendall: float
+    coverage: float
+
+    @staticmethod
+    def of(predicted: Prediction, measured_ms: Floats) -> "LatencyErrors":
+        """Compare predictions with measured milliseconds ``(n,)``, n at least 2."""
+        error = predicted.mean / measured_ms - 1
+        size = np.abs(error)
+        inside = (predicted.low <= measured_ms) & (measured_ms <= predicted.high)
+        return LatencyErrors(
+            networks=len(measured_ms),
+            mean=float(size.mean()),
+            median=float(np.median(size)),
+            worst=float(size.max()),
+            bias=float(np.median(error)),
+            within_5=float((size <= 0.05).mean()),
+            within_10=float((size <= 0.10).mean()),
+            spearman=float(spearmanr(predicted.mean, measured_ms).statistic),
+            kendall=float(kendalltau(predicted.mean, measured_ms).statistic),
+            coverage=float(inside.mean()),
+        )
+
+    def line(self, what: str) -> str:
+        """Return the figures on one line."""
+        return (
+            f"{what} ({self.networks} networks): median {self.median:.1%}, mean {self.mean:.1%}, worst {self.worst:.1%}, "
+            f"bias {self.bias:+.1%}; within 5 % {self.within_5:.0%}, within 10 % {self.within_10:.0%}; "
+            f"Spearman {self.spearman:.3f}, Kendall {self.kendall:.3f}; 90 % interval covers {self.coverage:.0%}"
+        )
+
+
+@dataclass(frozen=True)
+class CalibrationReport:
+    """What a calibration knows of itself.
+
+    Attributes:
+        device: Name of the device.
+        runtime: Its runtime and version.
+        fingerprint: Of the device.
+        simulated: True where nothing was measured.
+        space: Name of the space.
+        fitted: Networks measured for the fit.
+        noisy: Share of all measurements whose quality is ``noisy``.
+        reference_ms: What the reference net took; latencies are corrected to it.
+        interval: Relative half-width of the 90 % prediction interval.
+        corrected: Whether a correction of the table was earned.
+        random: Errors on random networks.
+        searched: Errors on networks such as a search returns, the harder kind.
+        repeatability: Mean difference between two measurements of one network in two sessions: the floor of any error.
+        repeatability_worst: The largest such difference.
+        repeated: Networks measured twice.
+        seconds: What the calibration took.
+    """
+
+    device: str
+    runtime: str
+    fingerprint: str
+    simulated: bool
+    space: str
+    fitted: int
+    noisy: float
+    reference_ms: float
+    interval: float
+    corrected: bool
+    random: LatencyErrors
+    searched: LatencyErrors
+    repeatability: float
+    repeatability_worst: float
+    repeated: int
+    seconds: float
+
+    def lines(self) -> list[str]:
+        """Return the report as lines of text."""
+        how = "SIMULATED, nothing was measured" if self.simulated else "measured"
+        return [
+            f"device {self.device}, {self.runtime}, {self.fingerprint}, {how}; space {self.space}",
+            f"fitted to {self.fitted} networks in {self.seconds:.0f} s; {self.noisy:.0%} of the timings are noisy; "
+            f"prediction interval ±{self.interval:.1%}; correction of the table {'kept' if self.corrected else 'not earned'}",
+            self.random.line("held-out error, random"),
+            self.searched.line("held-out error, searched"),
+            f"repeatability floor ({self.repeated} networks measured again in fresh sessions): "
+            f"mean {self.repeatability:.1%}, worst {self.repeatability_worst:.1%}",
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as JSON."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(content: Mapping[str, Any], source: str) -> "CalibrationReport":
+        """Return the report that ``to_dict`` wrote.
+
+        Raises:
+            FileFormatError: An entry is missing; the message begins with ``source``.
+        """
+        try:
+            fields = {name: content[name] for name in CalibrationReport.__dataclass_fields__}
+            errors = {name: LatencyErrors(**fields[name]) for name in ("random", "searched")}
+            return CalibrationReport(**{**fields, **errors})
+        except (KeyError, TypeError) as error:
+            raise FileFormatError(f"{source}: the report does not fit ({error})") from error
