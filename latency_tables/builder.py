@@ -1,4 +1,4 @@
-"""The graph of a candidate for timing: the architecture and precisions that would ship, with weights that do not matter."""
+"""The graph of a candidate for timing: its architecture and precisions as they ship, weights that do not matter."""
 
 import torch
 

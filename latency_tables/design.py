@@ -6,6 +6,7 @@ Uniform samples alone would leave the ends to extrapolation, and it is the ends 
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from latency_tables.measurement import Floats
 from latency_tables.table import Genes
@@ -17,9 +18,10 @@ GENERATIONS = 8
 
 
 def spread_networks(space: MBConvSpace, n: int, rng: np.random.Generator) -> Genes:
-    """Return ``n`` distinct rows: uniform ones, one-precision ones, ones near the ends, ones that change precision once.
+    """Return ``n`` distinct rows of four kinds.
 
-    The first are the largest and the smallest network at each precision.
+    Uniform ones, ones in one precision, ones near the ends, and ones that change precision once. The first are the
+    largest and the smallest network at each precision.
     """
     ends = [end(precision) for precision in space.precisions for end in (space.largest, space.smallest)]
     quarter = -(-n // 4)
@@ -38,12 +40,12 @@ def spread_networks(space: MBConvSpace, n: int, rng: np.random.Generator) -> Gen
 
 
 def searched_networks(
-    space: MBConvSpace, predict_ms: Callable[[Genes], Floats], n: int, rng: np.random.Generator
+    space: MBConvSpace, predict_ms: Callable[[Genes], NDArray[np.floating]], n: int, rng: np.random.Generator
 ) -> Genes:
     """Return ``n`` distinct rows such as a search on ``predict_ms`` returns: the most network for their latency.
 
-    "Most network" is a stand-in for accuracy (depth, and logarithms of kernels and middle channels): what matters is that the
-    rows exploit whatever ``predict_ms`` gets wrong.
+    "Most network" is a stand-in for accuracy (depth, and logarithms of kernels and middle channels): what matters is
+    that the rows exploit whatever ``predict_ms`` gets wrong.
     """
     rows = distinct(np.concatenate([space.sample(POOL, rng), space.largest()[None], space.smallest()[None]]))
     for _ in range(GENERATIONS):
@@ -68,8 +70,8 @@ def _capacity(space: MBConvSpace, genes: Genes) -> Floats:
     return total * np.log(pixels)
 
 
-def _frontier(ms: Floats, capacity: Floats, n: int) -> np.ndarray:
-    """Return the indices of ``n`` rows: the best by capacity in each of ``n / 2`` equal latency bands, then the next best."""
+def _frontier(ms: NDArray[np.floating], capacity: Floats, n: int) -> np.ndarray:
+    """Return the indices of ``n`` rows: of each of ``n / 2`` equal latency bands the best by capacity, then the next."""
     bands = max(1, n // 2)
     logs = np.log(ms)
     band = np.searchsorted(np.linspace(logs.min(), logs.max(), bands + 1)[1:-1], logs)

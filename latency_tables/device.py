@@ -15,7 +15,9 @@ from nas.files import read_bytes
 from nas.registry import Registry
 
 DEVICES = Registry("device")
-DEVICES.register("cpu", "latency_tables.onnxruntime_cpu:OnnxRuntimeCpu", "this machine's processor, onnxruntime, one thread")
+DEVICES.register(
+    "cpu", "latency_tables.onnxruntime_cpu:OnnxRuntimeCpu", "this machine's processor, onnxruntime, one thread"
+)
 
 
 class Device(ABC):

@@ -1,11 +1,12 @@
 """What a part's latency is made of, as tables: a *feature* is a table that holds an amount instead of milliseconds.
 
-The features of a whole network are the sums of those of its parts, by the same lookups that sum milliseconds; and a weighted
-sum of feature tables is a latency table. So a regression over whole measured networks yields every entry of the table, those
-never measured included. (nn-Meter and its followers time kernels one by one: more timings, and none of them in place.)
+The features of a whole network are the sums of those of its parts, by the same lookups that sum milliseconds; and a
+weighted sum of feature tables is a latency table. So a regression over whole measured networks yields every entry of
+the table, those never measured included. (nn-Meter and its followers time kernels one by one: more timings, and none of
+them in place.)
 
-The amounts are of the graph that runs. Convolutions are charged multiply-adds and elements moved, with channels rounded up
-to the vector width, apart for each precision and depthwise kernel; batch norms and activations are part of their
+The amounts are of the graph that runs. Convolutions are charged multiply-adds and elements moved, with channels rounded
+up to the vector width, apart for each precision and depthwise kernel; batch norms and activations are part of their
 convolution; a residual sum is a pass over its output; a change of precision is a pass over the tensor in between.
 """
 
@@ -37,7 +38,7 @@ def cost_features(space: MBConvSpace, images: Images) -> Features:
 
 
 def count_features(space: MBConvSpace) -> Features:
-    """Return the counts that a multiplicative correction is regressed on: the resolution, and the parts of each sort."""
+    """Return the counts that a multiplicative correction is regressed on: resolution, and parts of each sort."""
     return _tables(space, lambda part: _counts(space, part))
 
 

@@ -25,7 +25,7 @@ ISA_FLAGS = (
 
 
 def describe_cpu(cpuinfo: Path = CPUINFO, cpu_folder: Path = CPU_FOLDER) -> dict[str, Any]:
-    """Return the processor's model, instruction sets, cores, caches, hypervisor and governor; what cannot be read is "unknown"."""
+    """Return model, instruction sets, cores, caches, hypervisor and governor; what cannot be read is "unknown"."""
     fields = _cpuinfo(cpuinfo)
     flags = set(fields.get("flags", fields.get("Features", "")).split())
     return {
@@ -68,7 +68,11 @@ def _cpuinfo(path: Path) -> dict[str, str]:
 
 def _cpu_name(fields: Mapping[str, str]) -> str:
     name = fields.get("model name") or _sysctl("machdep.cpu.brand_string") or platform.processor() or UNKNOWN
-    marks = [fields[key] for key in ("vendor_id", "cpu family", "model", "stepping", "CPU implementer", "CPU part") if key in fields]
+    marks = [
+        fields[key]
+        for key in ("vendor_id", "cpu family", "model", "stepping", "CPU implementer", "CPU part")
+        if key in fields
+    ]
     return f"{name} ({', '.join(marks)})" if marks else name
 
 
@@ -89,7 +93,9 @@ def _sysctl(name: str) -> str:
     if platform.system() != "Darwin":
         return ""
     try:
-        return subprocess.run(["sysctl", "-n", name], capture_output=True, text=True, timeout=5, check=False).stdout.strip()
+        return subprocess.run(
+            ["sysctl", "-n", name], capture_output=True, text=True, timeout=5, check=False
+        ).stdout.strip()
     except OSError:
         return ""
 

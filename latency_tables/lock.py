@@ -23,7 +23,9 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
         except OSError as error:
             file.seek(0)
             holder = file.read().strip() or "unknown"
-            raise DeviceError(f"{what} is being measured by process {holder}; wait for it to end, then run this again") from error
+            raise DeviceError(
+                f"{what} is being measured by process {holder}; wait for it to end, then run this again"
+            ) from error
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()

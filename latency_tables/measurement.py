@@ -61,7 +61,9 @@ class Measurement:
         return Measurement(**{name: fields[name] for name in Measurement.__dataclass_fields__})
 
 
-def bootstrap_median(samples: Sequence[float] | Floats, rng: np.random.Generator, level: float = 0.95) -> tuple[float, float]:
+def bootstrap_median(
+    samples: Sequence[float] | Floats, rng: np.random.Generator, level: float = 0.95
+) -> tuple[float, float]:
     """Return the percentile bootstrap interval of the median of ``samples``; a single sample is its own interval."""
     values = np.asarray(samples, np.float64)
     draws = rng.choice(values, size=(BOOTSTRAP_DRAWS, len(values)), replace=True)

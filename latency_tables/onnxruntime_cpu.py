@@ -1,7 +1,7 @@
 """Device ``cpu``: this machine's processor under onnxruntime, one thread, every option that matters pinned.
 
-fp32 and u8s8 QDQ. int8 is on the menu only after a small quantized convolution was seen to run as one integer kernel and
-to give the right numbers: processors without VNNI saturate 16-bit sums, and other builds fall back to float.
+fp32 and u8s8 QDQ. int8 is on the menu only after a small quantized convolution was seen to run as one integer kernel
+and to give the right numbers: processors without VNNI saturate 16-bit sums, and other builds fall back to float.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ class OnnxRuntimeCpu(Device):
         self._reference = reference_model().SerializeToString()
 
     @cached_property
-    def precisions(self) -> tuple[str, ...]:  # type: ignore[override]
+    def precisions(self) -> tuple[str, ...]:
         return ("fp32", "int8") if _executes_int8(self) else ("fp32",)
 
     def describe(self) -> dict[str, Any]:
@@ -83,7 +83,9 @@ class OnnxRuntimeCpu(Device):
             return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exceptions share no public base class
             what = "model" if isinstance(model, bytes) else str(model)
-            raise DeviceError(f"{what}: onnxruntime {onnxruntime.__version__} cannot load it: {_first_line(error)}") from error
+            raise DeviceError(
+                f"{what}: onnxruntime {onnxruntime.__version__} cannot load it: {_first_line(error)}"
+            ) from error
 
     def load(self, model: bytes) -> Runner:
         return _SessionRunner(self.session(model))

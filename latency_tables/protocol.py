@@ -1,14 +1,15 @@
 """How latency is measured here, in one place: interleaved rounds beside a reference net.
 
 A model's latency is the median over rounds of its round medians. In a round every model is timed once, in random order.
-A frozen reference net is timed before, between and after, so that a machine that slows down for all is told from a model
-that is slow, and what it disturbed is corrected or dropped. Rounds are added until the bootstrap interval of every model is
-narrow enough, to a limit; a model that does not get there is marked noisy, never silently averaged.
+A frozen reference net is timed before, between and after, so that a machine that slows down for all is told from a
+model that is slow, and what it disturbed is corrected or dropped. Rounds are added until the bootstrap interval of
+every model is narrow enough, to a limit; a model that does not get there is marked noisy, never silently averaged.
 
-Two things go beyond common practice. The reference is timed every few models and interpolated in time, since a round over
-a large batch lasts seconds. And a value is not the mean of its 20 ms of inferences but the tenth percentile of slices of
-about 1 ms in them: on a machine with others at work the mean tells what they do. Three runs over 24 nets, beside two busy
-processes on two cores, agreed to 1.3 % by slices and to 4.7 % by means; the plain mean is kept as ``mean_ms``.
+Two things go beyond common practice. The reference is timed every few models and interpolated in time, since a round
+over a large batch lasts seconds. And a value is not the mean of its 20 ms of inferences but the tenth percentile of
+slices of about 1 ms in them: on a machine with others at work the mean tells what they do. Three runs over 24 nets,
+beside two busy processes on two cores, agreed to 1.3 % by slices and to 4.7 % by means; the plain mean is kept as
+``mean_ms``.
 """
 
 import gc

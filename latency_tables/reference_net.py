@@ -1,11 +1,13 @@
 """The frozen reference net: the yardstick that is timed beside every model, so that a slow machine is seen.
 
-A small inverted-residual net like those that are searched, about 0.2 ms on a server core. It must never change: its hash is
-recorded with every table, and ``REFERENCE_VERSION`` moves if it ever has to.
+A small inverted-residual net like those that are searched, about 0.2 ms on a server core. It must never change: its
+hash is recorded with every table, and ``REFERENCE_VERSION`` moves if it ever has to.
 """
 
+from typing import Any
+
 import numpy as np
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 REFERENCE_VERSION = 1
 RESOLUTION = 28
@@ -47,8 +49,8 @@ def reference_model() -> ModelProto:
 
 class _Builder:
     def __init__(self) -> None:
-        self.nodes: list = []
-        self.weights: list = []
+        self.nodes: list[NodeProto] = []
+        self.weights: list[TensorProto] = []
 
     def weight(self, shape: tuple[int, ...]) -> str:
         """Add a weight whose values are a fixed wave: no generator whose stream could change."""
@@ -57,15 +59,30 @@ class _Builder:
         self.weights.append(numpy_helper.from_array(values.astype(np.float32).reshape(shape), name))
         return name
 
-    def node(self, op: str, inputs: list[str], **attributes: object) -> str:
+    def node(self, op: str, inputs: list[str], **attributes: Any) -> str:
         output = f"value_{len(self.nodes)}"
         self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
         return output
 
-    def conv(self, source: str, width_in: int, width_out: int, *, kernel: int, stride: int = 1, groups: int = 1,
-             activation: bool = True) -> str:
+    def conv(
+        self,
+        source: str,
+        width_in: int,
+        width_out: int,
+        *,
+        kernel: int,
+        stride: int = 1,
+        groups: int = 1,
+        activation: bool = True,
+    ) -> str:
         weight = self.weight((width_out, width_in // groups, kernel, kernel))
         pad = kernel // 2
-        output = self.node("Conv", [source, weight], kernel_shape=[kernel, kernel], strides=[stride, stride],
-                           pads=[pad, pad, pad, pad], group=groups)
+        output = self.node(
+            "Conv",
+            [source, weight],
+            kernel_shape=[kernel, kernel],
+            strides=[stride, stride],
+            pads=[pad, pad, pad, pad],
+            group=groups,
+        )
         return self.node("Relu", [output]) if activation else output

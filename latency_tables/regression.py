@@ -1,8 +1,8 @@
 """From measured whole networks to a table: a robust, non-negative ridge regression on relative errors.
 
 Non-negative, so that no part speeds a network up and the table holds outside what was measured, where a search goes;
-ridge, because neighbouring features are alike; relative, because a small network's microseconds count as much as a large
-one's; and robust (Huber, by reweighting), because on a shared machine some measurements are simply wrong.
+ridge, because neighbouring features are alike; relative, because a small network's microseconds count as much as a
+large one's; and robust (Huber, by reweighting), because on a shared machine some measurements are simply wrong.
 """
 
 from dataclasses import dataclass
@@ -54,7 +54,9 @@ class CostRegression:
 def check_measured(genes: Genes, ms: Floats) -> None:
     """Raise ``UsageError`` unless there are enough networks, each with a positive latency."""
     if len(genes) != len(ms) or len(ms) < MIN_NETWORKS:
-        raise UsageError(f"{len(ms)} latencies for {len(genes)} networks; allowed: one each, for {MIN_NETWORKS} networks or more")
+        raise UsageError(
+            f"{len(ms)} latencies for {len(genes)} networks; allowed: one each, for {MIN_NETWORKS} networks or more"
+        )
     wrong = ~(np.isfinite(ms) & (np.asarray(ms) > 0))
     if wrong.any():
         row = int(np.argmax(wrong))

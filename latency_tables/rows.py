@@ -1,6 +1,7 @@
 """Measured networks on disk: a CSV that only grows, so that a calibration cut short goes on where it was.
 
-Rows are appended a batch at a time and synced. A line cut short by the end of a process is dropped when the file is read.
+Rows are appended a batch at a time and synced. A line cut short by the end of a process is dropped when the file is
+read.
 """
 
 import csv
@@ -18,8 +19,8 @@ from nas.errors import FileFormatError
 from nas.files import read_bytes
 
 COLUMNS = (
-    "role", "latency_ms", "ci_low_ms", "ci_high_ms", "raw_ms", "mean_ms", "reference_ms", "baseline_ms", "rounds", "quality",
-    "genes",
+    "role", "latency_ms", "ci_low_ms", "ci_high_ms", "raw_ms", "mean_ms", "reference_ms", "baseline_ms", "rounds",
+    "quality", "genes",
 )  # fmt: skip
 
 
@@ -83,7 +84,9 @@ def _row(path: Path, number: int, line: str) -> MeasuredRow:
         if not all(0 < value < float("inf") for value in numbers.values()):
             raise ValueError("a latency is not positive and finite")
         genes = tuple(map(int, fields["genes"].split()))
-        return MeasuredRow(fields["role"], **numbers, rounds=int(fields["rounds"]), quality=fields["quality"], genes=genes)
+        return MeasuredRow(
+            fields["role"], **numbers, rounds=int(fields["rounds"]), quality=fields["quality"], genes=genes
+        )
     except ValueError as error:
         raise FileFormatError(f"{path}: line {number} does not fit ({error}); {MEND}") from error
 

@@ -1,8 +1,8 @@
 """A device that computes latencies instead of measuring them: for tests and documentation, never shown as measured.
 
 It reads the ONNX graph, charges each node by a hidden cost model (multiply-adds and output elements, cheaper for
-convolutions between quantizers, a fee for a quantizer on its own), and adds noise and a slow drift from a seed. Its clock is
-its own, so that a full calibration takes no real time beyond building the graphs.
+convolutions between quantizers, a fee for a quantizer on its own), and adds noise and a slow drift from a seed. Its
+clock is its own, so that a full calibration takes no real time beyond building the graphs.
 """
 
 from dataclasses import dataclass
@@ -82,7 +82,9 @@ class SimulatedDevice(Device):
         try:
             graph = shape_inference.infer_shapes(onnx.load_from_string(model)).graph
         except Exception as error:  # protobuf's and onnx's exceptions share no base class
-            raise DeviceError(f"model: the simulated device {self.name!r} cannot read it ({type(error).__name__})") from error
+            raise DeviceError(
+                f"model: the simulated device {self.name!r} cannot read it ({type(error).__name__})"
+            ) from error
         return _graph_ns(graph, self._costs) * 1e-6
 
     def load(self, model: bytes) -> Runner:

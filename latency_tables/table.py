@@ -1,11 +1,11 @@
-"""The additive latency table of a space on a device: what each part costs at each resolution, and each change of precision.
+"""The additive latency table: what each part of a space's networks costs, and each change of precision between parts.
 
 The latency of a network is the sum of a constant, its stem, its blocks, its head, and a boundary term wherever two
 neighbouring parts differ in precision (the tensor between them is quantized or dequantized). ``predict_ms`` is array
 lookups only: the boundary before a block is folded into the block's own lookup, addressed by the precision before it.
 
-A table is two files: ``NAME.csv`` with one row an entry, units in the column names, and ``NAME.json`` with what it is of
-(space, images, device) and the SHA-256 of the CSV.
+A table is two files: ``NAME.csv`` with one row an entry, units in the column names, and ``NAME.json`` with what it is
+of (space, images, device) and the SHA-256 of the CSV.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,7 +26,8 @@ from search_spaces import BlockChoice, MBConvSpace
 SCHEMA = "hwnas latency table"
 SCHEMA_VERSION = 1
 COLUMNS = (
-    "kind", "stage", "index", "resolution_px", "kernel", "middle_channels", "precision", "precision_before", "latency_ms",
+    "kind", "stage", "index", "resolution_px", "kernel", "middle_channels", "precision", "precision_before",
+    "latency_ms",
 )  # fmt: skip
 CHUNK = 8192  # rows looked up at a time, so that the working set stays in the cache
 
@@ -126,13 +127,13 @@ class LatencyTable:
 
     @cached_property
     def _ends(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Stem and constant by (resolution, precision); head with its boundary by (resolution, precision before, precision)."""
+        """Stem with the constant, by (resolution, precision); head with its boundary, by (..., before, precision)."""
         head = self.head_ms[:, None, :] + self.boundary_ms[-1]
         return (self.stem_ms + self.constant_ms).astype(np.float32), head.astype(np.float32)
 
     @cached_property
     def _lookups(self) -> list[tuple[NDArray[np.float32], NDArray[np.int32]]]:
-        """For each block, by (resolution, precision before, code): its cost with the boundary; and the precision after."""
+        """Each block's cost with the boundary, and the precision after it, by (resolution, precision before, code)."""
         lookups = []
         for block, costs in enumerate(self.block_ms):
             own = code_precisions(self.space, block)
@@ -154,13 +155,14 @@ class LatencyTable:
         """Read a table of ``space`` and what it is of.
 
         Raises:
-            FileFormatError: A file is missing, damaged, of another space, or an entry is missing, negative or not finite.
+            FileFormatError: A file is missing, damaged, of another space, or an entry is missing, negative or not
+            finite.
         """
         identity = read_identity(path.with_suffix(".json"))
         if (identity.space_digest, identity.precisions) != (space.preset.digest, space.precisions):
             raise FileFormatError(
-                f"{path}: a table of space {identity.space!r} ({identity.space_digest}) with {', '.join(identity.precisions)}, "
-                f"not of {space.name!r} ({space.preset.digest}) with {', '.join(space.precisions)}; {MEND}"
+                f"{path}: a table of {identity.space} {identity.space_digest} ({', '.join(identity.precisions)}), "
+                f"not of {space.name} {space.preset.digest} ({', '.join(space.precisions)}); {MEND}"
             )
         if identity.csv_sha256 != sha256(path):
             raise FileFormatError(f"{path}: its SHA-256 is not the recorded one; {MEND}")
@@ -240,5 +242,7 @@ def _milliseconds(path: Path, key: tuple[str, ...], text: str) -> float:
     except ValueError:
         value = float("nan")
     if not 0 <= value < float("inf"):
-        raise FileFormatError(f"{path}: entry {' '.join(filter(None, key))} is {text or 'missing'!r}; allowed: 0 ms or more; {MEND}")
+        raise FileFormatError(
+            f"{path}: entry {' '.join(filter(None, key))} is {text or 'missing'!r}; allowed: 0 ms or more; {MEND}"
+        )
     return value

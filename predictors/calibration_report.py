@@ -1,4 +1,4 @@
-"""How good a calibration is: errors on networks it was not fitted to, beside what two measurements of one network differ by."""
+"""How good a calibration is: errors on networks it was not fitted to, beside those of measuring a network twice."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -14,7 +14,7 @@ from predictors.prediction import Prediction
 
 @dataclass(frozen=True)
 class LatencyErrors:
-    """Predicted against measured on ``networks`` that were not fitted to; all errors are fractions of the measured latency.
+    """Predicted against measured on networks that were not fitted to; errors are fractions of the measured latency.
 
     Attributes:
         networks: How many.
@@ -62,8 +62,8 @@ class LatencyErrors:
     def line(self, what: str) -> str:
         """Return the figures on one line."""
         return (
-            f"{what} ({self.networks} networks): median {self.median:.1%}, mean {self.mean:.1%}, worst {self.worst:.1%}, "
-            f"bias {self.bias:+.1%}; within 5 % {self.within_5:.0%}, within 10 % {self.within_10:.0%}; "
+            f"{what} ({self.networks} networks): median {self.median:.1%}, mean {self.mean:.1%}, "
+            f"worst {self.worst:.1%}, bias {self.bias:+.1%}; within 5 % {self.within_5:.0%}, within 10 % {self.within_10:.0%}; "
             f"Spearman {self.spearman:.3f}, Kendall {self.kendall:.3f}; 90 % interval covers {self.coverage:.0%}"
         )
 
@@ -114,7 +114,7 @@ class CalibrationReport:
         return [
             f"device {self.device}, {self.runtime}, {self.fingerprint}, {how}; space {self.space}",
             f"fitted to {self.fitted} networks in {self.seconds:.0f} s; {self.noisy:.0%} of the timings are noisy; "
-            f"prediction interval ±{self.interval:.1%}; correction of the table {'kept' if self.corrected else 'not earned'}",
+            f"prediction interval ±{self.interval:.1%}; correction {'kept' if self.corrected else 'not earned'}",
             self.random.line("held-out error, random"),
             self.searched.line("held-out error, searched"),
             f"repeatability floor ({self.repeated} networks measured again in fresh sessions): "

@@ -1,8 +1,8 @@
 """Split-conformal intervals (Vovk et al., 2005; Lei et al., 2018): as wide as errors on networks the fit has not seen.
 
-The radius is a quantile of absolute errors with the correction for their number, so that the next error of the same kind of
-network is within it with at least the asked probability. Errors are on whichever scale the predictor's are even: fractions for
-accuracy, logarithms for latency.
+The radius is a quantile of absolute errors with the correction for their number, so that the next error of the same
+kind of network is within it with at least the asked probability. Errors are on whichever scale the predictor's are
+even: fractions for accuracy, logarithms for latency.
 """
 
 import math

@@ -1,9 +1,10 @@
 """Latency from genes: an additive table, a correction where it is earned, and a conformal interval.
 
-``mean = table(genes) * exp(correction(genes))``; both are array lookups, so that a million candidates take about a second.
-The correction is a ridge on log(measured / table) over counts of parts. It is kept only if cross-validated errors, from
-tables that have not seen the network either, fall by ``EARNED`` at least; on published measurements a correction made a
-good table worse as often as better. The interval comes from the cross-validated errors of the same kind.
+``mean = table(genes) * exp(correction(genes))``; both are array lookups, so that a million candidates take about a
+second. The correction is a ridge on log(measured / table) over counts of parts. It is kept only if cross-validated
+errors, from tables that have not seen the network either, fall by ``EARNED`` at least; on published measurements a
+correction made a good table worse as often as better. The interval comes from the cross-validated errors of the same
+kind.
 """
 
 from collections.abc import Mapping
@@ -90,7 +91,7 @@ class LatencyPredictor:
         return self
 
     def _fit_correction(self, genes: Genes, errors: Floats, folds: NDArray[np.intp]) -> Floats:
-        """Keep a correction of the table's log errors if it is earned; return what is left of them on unseen networks."""
+        """Keep a correction of the table's log errors if it is earned; return what is left on unseen networks."""
         counts = count_features(self.space)
         matrix = feature_matrix(counts, genes)
         left = errors.copy()
@@ -181,7 +182,11 @@ class LatencyPredictor:
         correction = content.get("correction")
         if correction:
             wanted = {OFFSET, *count_features(space)}
-            if not isinstance(correction, dict) or set(correction) != wanted or not all(map(_is_number, correction.values())):
+            if (
+                not isinstance(correction, dict)
+                or set(correction) != wanted
+                or not all(map(_is_number, correction.values()))
+            ):
                 raise FileFormatError(f"{path}: its correction does not fit space {space.name!r}; {MEND}")
             predictor._correct(correction)
         return predictor
@@ -193,7 +198,7 @@ def table_path(path: Path) -> Path:
 
 
 def _radius(path: Path, content: Mapping[str, Any]) -> float:
-    radius = content.get("radius_log")
+    radius: Any = content.get("radius_log")
     if not _is_number(radius) or not 0 <= radius < 10:
         raise FileFormatError(f"{path}: radius_log is {radius!r}; allowed: 0 to 10; {MEND}")
     return float(radius)

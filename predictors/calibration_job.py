@@ -1,0 +1,175 @@
+"""The measuring and fitting of one calibration, resumable at every batch.
+
+Networks spread over the space are measured as long as the time allows, then networks that a search on a first fit proposes,
+so that what the fit gets wrong in a search's favour is measured. Then, in sessions of their own, networks held out from the
+fit (random ones, and ones a search proposes) and some of the fitted ones again: error beside repeatability.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from latency_tables import Device, Measurement, MeasuringPlan
+from latency_tables.builder import timing_model
+from latency_tables.design import searched_networks, spread_networks
+from latency_tables.features import Images
+from latency_tables.measurement import OK
+from latency_tables.rows import MeasuredRow, append_rows, genes_of, latencies_of, read_rows
+from latency_tables.table import MEND, Genes
+from nas.errors import FileFormatError
+from predictors.calibration_report import CalibrationReport, LatencyErrors
+from predictors.latency import LatencyPredictor
+from search_spaces import MBConvSpace
+
+Listener = Callable[[str, int, int], None]  # (stage, done, total)
+STAGE = "calibrate"
+SEED = 0
+
+SPREAD, PROPOSED = "spread", "proposed"  # roles of the networks that are fitted to
+RANDOM, SEARCHED, REPEAT = "random", "searched", "repeat"  # and of those that judge the fit
+BATCH = 40  # networks measured together
+MIN_BATCHES, MAX_BATCHES = 3, 12
+RESERVED_BATCHES = 4.0  # time, in batches, kept for one more, the proposals, and the held-out networks at more rounds
+HELD_OUT = 16  # networks of each judging role
+
+PLAN = MeasuringPlan(values=1, min_rounds=5, max_rounds=5, warm_seconds=0.03)
+HELD_OUT_PLAN = replace(PLAN, min_rounds=9, max_rounds=9)
+
+
+class CalibrationJob:
+    """One calibration under way.
+
+    Args:
+        device: What is measured.
+        space: What networks are of.
+        images: What the networks are for.
+        path: The CSV of measured networks; what it holds is not measured again.
+        seconds: About how long measuring may take.
+        progress: Called with (stage, seconds done, seconds in all).
+    """
+
+    def __init__(
+        self, device: Device, space: MBConvSpace, images: Images, path: Path, seconds: float, progress: Listener
+    ) -> None:
+        self.device, self.space, self.images, self.path = device, space, images, path
+        self.seconds, self.progress = seconds, progress
+        self.begun = time.perf_counter()
+        self.rows = read_rows(path)
+        self.batch_seconds = 0.0
+        if any(len(row.genes) != space.num_genes for row in self.rows):
+            raise FileFormatError(f"{path}: a row has not the {space.num_genes} genes of space {space.name!r}; {MEND}")
+
+    def run(self) -> tuple[LatencyPredictor, CalibrationReport]:
+        """Measure, fit and judge."""
+        spread = spread_networks(self.space, MAX_BATCHES * BATCH, np.random.default_rng(SEED))
+        for number in range(MAX_BATCHES):
+            if number >= MIN_BATCHES and not self._room_for(RESERVED_BATCHES):
+                break
+            self._measure(SPREAD, spread[number * BATCH : (number + 1) * BATCH], PLAN)
+        self._measure(PROPOSED, self._proposals(PROPOSED, BATCH, SEED + 1), PLAN)
+        self._measure_held_out()
+        return self._judged()
+
+    def _room_for(self, batches: float) -> bool:
+        return self._elapsed() + batches * self.batch_seconds <= self.seconds
+
+    def _elapsed(self) -> float:
+        return time.perf_counter() - self.begun
+
+    def _of(self, *roles: str) -> list[MeasuredRow]:
+        return [row for row in self.rows if row.role in roles]
+
+    def _proposals(self, role: str, n: int, seed: int) -> Genes:
+        """Return what a search on the fit so far returns, as many as ``role`` still lacks."""
+        predictor = self._fit(SPREAD, PROPOSED)
+        assert predictor.table is not None
+        lacking = max(0, n - len(self._of(role)))
+        return searched_networks(self.space, predictor.table.predict_ms, n, np.random.default_rng(seed))[:lacking]
+
+    def _measure_held_out(self) -> None:
+        """Measure, in sessions of their own, networks that are not fitted to, and some of the others again."""
+        known = self._of(SPREAD)
+        step = max(1, len(known) // HELD_OUT)
+        jobs = {
+            RANDOM: self.space.sample(HELD_OUT, np.random.default_rng(SEED + 2)),
+            SEARCHED: self._proposals(SEARCHED, HELD_OUT, SEED + 3),
+            REPEAT: genes_of(known[::step][:HELD_OUT]),
+        }
+        models = {(role, tuple(map(int, row))): row for role, genes in jobs.items() for row in genes}
+        self._measure_models(models, HELD_OUT_PLAN)
+
+    def _measure(self, role: str, genes: Genes, plan: MeasuringPlan) -> None:
+        self._measure_models({(role, tuple(map(int, row))): row for row in genes}, plan)
+
+    def _measure_models(self, wanted: dict[tuple[str, tuple[int, ...]], Genes], plan: MeasuringPlan) -> None:
+        """Measure what is not measured yet, and append it to the file."""
+        begun, known = self._elapsed(), {(row.role, row.genes) for row in self.rows}
+        missing = {key: row for key, row in wanted.items() if key not in known}
+        if not missing:
+            return
+        models = {}
+        for (role, genes), row in missing.items():
+            models[f"{role} {' '.join(map(str, genes))}"] = timing_model(self.space, row, self.images)
+            self._tell()
+        baseline = self.rows[0].baseline_ms if self.rows else None
+        measured = self.device.measure_many(
+            models, plan=plan, seed=len(self.rows), baseline_ms=baseline, progress=lambda done, total: self._tell()
+        )
+        rows = [
+            _row(role, genes, measurement, baseline or measurement.reference_ms)
+            for (role, genes), measurement in zip(missing, measured.values(), strict=True)
+        ]
+        append_rows(self.path, rows)
+        self.rows += rows
+        self.batch_seconds = self._elapsed() - begun
+
+    def _tell(self) -> None:
+        whole = max(1, int(self.seconds))
+        self.progress(STAGE, min(int(self._elapsed()), whole - 1), whole)
+
+    def _fit(self, *roles: str) -> LatencyPredictor:
+        rows = self._of(*roles)
+        predictor = LatencyPredictor(self.space, channels=self.images.channels, classes=self.images.classes)
+        return predictor.fit(genes_of(rows), latencies_of(rows), seed=SEED)
+
+    def _judged(self) -> tuple[LatencyPredictor, CalibrationReport]:
+        """Judge a fit by the networks held out from it; return one that has seen them all."""
+        judged, final = self._fit(SPREAD, PROPOSED), self._fit(SPREAD, PROPOSED, RANDOM, SEARCHED)
+        before = {row.genes: row.latency_ms for row in self._of(SPREAD)}
+        again = np.array([abs(row.latency_ms / before[row.genes] - 1) for row in self._of(REPEAT)])
+        assert judged.radius is not None and final.radius is not None
+        report = CalibrationReport(
+            device=self.device.name,
+            runtime=self.device.runtime,
+            fingerprint=self.device.fingerprint,
+            simulated=self.device.simulated,
+            space=self.space.name,
+            fitted=len(self._of(SPREAD, PROPOSED)),
+            noisy=float(np.mean([row.quality != OK for row in self.rows])),
+            reference_ms=self.rows[0].baseline_ms,
+            interval=float(np.expm1(final.radius)),
+            corrected=bool(final.correction),
+            random=_errors(judged, self._of(RANDOM)),
+            searched=_errors(judged, self._of(SEARCHED)),
+            repeatability=float(again.mean()),
+            repeatability_worst=float(again.max()),
+            repeated=len(again),
+            seconds=round(self._elapsed(), 1),
+        )
+        whole = max(1, int(self.seconds))
+        self.progress(STAGE, whole, whole)
+        return final, report
+
+
+def _errors(predictor: LatencyPredictor, rows: list[MeasuredRow]) -> LatencyErrors:
+    return LatencyErrors.of(predictor.predict(genes_of(rows)), latencies_of(rows))
+
+
+def _row(role: str, genes: tuple[int, ...], measurement: Measurement, baseline_ms: float) -> MeasuredRow:
+    shared = {
+        name: getattr(measurement, name) for name in MeasuredRow.__dataclass_fields__ if hasattr(measurement, name)
+    }
+    return MeasuredRow(role=role, genes=genes, baseline_ms=baseline_ms, **shared)
