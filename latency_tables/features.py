@@ -5,9 +5,10 @@ weighted sum of feature tables is a latency table. So a regression over whole me
 the table, those never measured included. (nn-Meter and its followers time kernels one by one: more timings, and none of
 them in place.)
 
-The amounts are of the graph that runs. Convolutions are charged multiply-adds and elements moved, with channels rounded
-up to the vector width, apart for each precision and depthwise kernel; batch norms and activations are part of their
-convolution; a residual sum is a pass over its output; a change of precision is a pass over the tensor in between.
+The amounts are of the graph that runs, chosen by cross-validation on measured networks. Convolutions are charged
+multiply-adds and elements moved, with channels also rounded up to the vector width (depthwise kernels have a slow path
+where they do not divide by it), apart for each precision and depthwise kernel; batch norms and activations are part of
+their convolution; a residual sum is a pass over its output; a change of precision is a pass over the tensor in between.
 """
 
 from collections.abc import Callable
@@ -89,16 +90,20 @@ def _block_costs(space: MBConvSpace, part: Part) -> dict[str, float]:
     side = _side_before(space, part)
     before, after = side**2, (-(-side // position.stride)) ** 2
     padded = -(-middle // VECTOR) * VECTOR
+    depthwise = after * kernel**2 / 1e5
+    residual = 1.0 if position.residual else 0.0
     return {
-        "block": 1.0,
+        f"block {kernel}": 1.0,
         "channels": middle / 100,
-        "expand macs": before * position.in_width * padded / 1e5,
+        "expand macs": before * position.in_width * middle / 1e5,
+        "expand padded macs": before * position.in_width * padded / 1e5,
         "expand elements": before * middle / 1e4,
-        f"depthwise {kernel} macs": after * padded * kernel**2 / 1e5,
+        f"depthwise {kernel} padded macs": depthwise * padded,
+        "depthwise unaligned macs": depthwise * middle if middle % VECTOR else 0.0,
         "project macs": after * middle * position.out_width / 1e5,
         "project elements": after * position.out_width / 1e4,
-        "unaligned elements": before * middle / 1e4 if middle % VECTOR else 0.0,
-        "residual elements": after * position.out_width / 1e4 if position.residual else 0.0,
+        "residual": residual,
+        "residual elements": residual * after * position.out_width / 1e4,
     }
 
 
