@@ -95,13 +95,14 @@ def make_tiny(folder: Path) -> Tiny:
     return Tiny(preset, images, folder / "supernet", space)
 
 
-def make_images(folder: Path, classes: tuple[str, ...] = CLASSES, per_class: int = 40) -> Path:
-    """Write noisy grey images of 16 pixels whose brightness tells the class."""
+def make_images(folder: Path, classes: tuple[str, ...] = CLASSES, per_class: int = 80) -> Path:
+    """Write noisy grey images of 16 pixels whose brightness tells the class, as a rule."""
     rng = np.random.default_rng(0)
     for number, name in enumerate(classes):
         (folder / name).mkdir(parents=True)
         for index in range(per_class):
-            pixels = rng.normal(60 + 60 * number, 20, (16, 16)).clip(0, 255).astype(np.uint8)
+            brightness = rng.normal(60 + 50 * number, 30)
+            pixels = rng.normal(brightness, 20, (16, 16)).clip(0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(folder / name / f"{index}.png")
     return folder
 

@@ -1,5 +1,52 @@
-"""``nas calibrate``."""
+"""``nas calibrate``: what networks cost on a device."""
+
+from typing import Annotated
+
+import typer
+
+from nas.cli.interrupt import kept_after_interrupt
+from nas.cli.options import Device, Json, Quiet, Supernet
+from nas.cli.output import print_json
+from nas.cli.progress import progress_on
 
 
-def calibrate() -> None:
-    """TODO."""
+def calibrate(
+    device: Device,
+    space: Annotated[
+        str, typer.Option("--space", metavar="NAME", help="The space whose networks are measured.")
+    ] = "fashion-mbv3",
+    supernet: Supernet = None,
+    seconds: Annotated[float, typer.Option("--seconds", min=1, help="About how long it may take.")] = 80.0,
+    recalibrate: Annotated[
+        bool, typer.Option("--recalibrate", help="Measure anew, even if this device is known.")
+    ] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure a device, for later searches.
+
+    Measures networks of the space on the device, fits its latency table and predictor, and prints their error on
+    networks held out, beside the repeatability of the measurement. Kept in the user's cache by the device's
+    fingerprint, and reused until hardware or runtime change.
+    """
+    from latency_tables import get_device
+    from nas.export import Progress
+    from nas.export.scoring import calibrated
+    from nas.files import cache_dir
+    from search_spaces import MBConvSpace, get_space
+    from supernets import get_supernet
+
+    on = get_device(device)
+    get_space(space)
+    net = get_supernet(space, pretrained=False) if supernet is None else get_supernet(supernet)
+    preset = net.space.preset
+    menu = MBConvSpace(preset, [name for name in preset.precisions if name in on.precisions])
+    kept = f"what was measured is kept in {cache_dir()}; the same command goes on"
+    with kept_after_interrupt(lambda: kept), progress_on(quiet) as display:
+        found = calibrated(
+            on, menu, net, fresh=recalibrate, seconds=seconds, progress=Progress(display.listener, display.note)
+        )
+    if json:
+        print_json({**found.report.to_dict(), "reused": found.reused, "folder": str(found.folder)})
+    else:
+        print("\n".join(found.report.lines()))

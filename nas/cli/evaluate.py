@@ -29,8 +29,9 @@ def evaluate(
     from nas.export.evaluation import evaluate_bundle
 
     opened = load_bundle(bundle)
-    with progress_on(quiet) as listener:
-        result = evaluate_bundle(opened, get_device(device), data=data, progress=Progress(listener))
+    with progress_on(quiet) as display:
+        progress = Progress(display.listener, display.note)
+        result = evaluate_bundle(opened, get_device(device), data=data, progress=progress)
     if json:
         print_json(result)
         return

@@ -4,21 +4,30 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 Listener = Callable[[str, int, int], None]  # (stage, done, total)
 PLAIN_SECONDS = 10.0  # between two lines of one stage
 
 
+@dataclass(frozen=True)
+class Display:
+    """What shows a job: a listener for its stages, and one for lines worth reading."""
+
+    listener: Listener
+    note: Callable[[str], None]
+
+
 @contextlib.contextmanager
-def progress_on(quiet: bool) -> Iterator[Listener]:
-    """Yield a listener that shows each stage."""
+def progress_on(quiet: bool) -> Iterator[Display]:
+    """Yield what shows a job's stages and notes."""
     if quiet:
-        yield lambda stage, done, total: None
+        yield Display(lambda stage, done, total: None, lambda line: None)
     elif sys.stderr.isatty():
-        with _bars() as listener:
-            yield listener
+        with _bars() as display:
+            yield display
     else:
-        yield _PlainLines()
+        yield Display(_PlainLines(), lambda line: print(line, file=sys.stderr, flush=True))
 
 
 class _PlainLines:
@@ -43,7 +52,7 @@ class _PlainLines:
 
 
 @contextlib.contextmanager
-def _bars() -> Iterator[Listener]:
+def _bars() -> Iterator[Display]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -66,4 +75,4 @@ def _bars() -> Iterator[Listener]:
                 tasks[stage] = bars.add_task(stage, total=total)
             bars.update(tasks[stage], completed=done, total=total)
 
-        yield listen
+        yield Display(listen, lambda line: bars.console.print(line, highlight=False, markup=False, soft_wrap=True))

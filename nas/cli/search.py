@@ -73,8 +73,8 @@ def search(
         recalibrate=recalibrate,
         storage=storage,
     )
-    with kept_after_interrupt(lambda: _kept(device, storage)), progress_on(quiet) as listener:
-        outcome = run_search(job, Progress(listener))
+    with kept_after_interrupt(lambda: _kept(device, storage)), progress_on(quiet) as display:
+        outcome = run_search(job, Progress(display.listener, display.note))
     if json:
         print_json({"schema": SCHEMA, "schema_version": SCHEMA_VERSION, **result_content(outcome), "out": str(job.out)})
     else:

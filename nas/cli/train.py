@@ -8,7 +8,7 @@ import typer
 
 from nas.cli.interrupt import kept_after_interrupt
 from nas.cli.options import Data, Quiet, Seed
-from nas.cli.progress import Listener, progress_on
+from nas.cli.progress import Display, progress_on
 
 
 def train(
@@ -54,30 +54,30 @@ def train(
     _check_torch_device(torch_device)
     info = inspect_data(data)
     kept = f"the run up to its last whole epoch is in {out}; --resume goes on"
-    with kept_after_interrupt(lambda: kept), progress_on(quiet) as listener:
+    with kept_after_interrupt(lambda: kept), progress_on(quiet) as display:
         splits = load_splits(
             data, size=max(preset.resolutions), channels=info.channels, need_train=True,
-            progress=lambda done, total: listener("read images", done, total),
+            progress=lambda done, total: display.listener("read images", done, total),
         )  # fmt: skip
-        report = _reporter(listener, quiet)
+        report = _reporter(display)
         train_supernet(MBConvSpace(preset), splits, out, plan=plan, seed=seed, device=torch_device, report=report)
     typer.echo(f"wrote {out}/supernet.safetensors; next: nas collect --supernet {out}")
 
 
-def _reporter(listener: Listener, quiet: bool) -> Callable[[dict[str, Any]], None]:
+def _reporter(display: Display) -> Callable[[dict[str, Any]], None]:
     """Return what the trainer calls after each step and with each epoch's line."""
 
     def report(line: dict[str, Any]) -> None:
         if "step" in line:
-            listener("epoch", line["step"], line["steps"])
-        elif not quiet:
+            display.listener("epoch", line["step"], line["steps"])
+        else:
             figures = [
                 f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
                 for key, value in line.items()
                 if key not in ("stage", "epoch", "epochs")
             ]
             head = f"stage {line['stage']}, epoch {line['epoch']} of {line['epochs']}"
-            typer.echo(f"{head}: {', '.join(figures)}", err=True)
+            display.note(f"{head}: {', '.join(figures)}")
 
     return report
 

@@ -77,18 +77,21 @@ def file_accuracies(
     return results
 
 
-def matching_splits(data: str | Path | None, info: ImageInfo, size: int) -> Splits:
+def matching_splits(
+    data: str | Path | None, info: ImageInfo, size: int, progress: Progress = lambda done, total: None
+) -> Splits:
     """Load the images that a network was trained for.
 
     Args:
         data: A folder of images; None for the data set that ships.
         info: What the network was trained on.
         size: Side in pixels.
+        progress: Called with (images read, images in all) while a folder is read.
 
     Raises:
         DataError: The images have other classes.
     """
-    splits = load_splits(data, size=size, channels=info.channels)
+    splits = load_splits(data, size=size, channels=info.channels, progress=progress)
     if splits.classes != info.classes:
         where = f"data {data}" if data is not None else f"the shipped data set {splits.name}"
         raise DataError(

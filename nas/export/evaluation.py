@@ -41,10 +41,15 @@ def evaluate_bundle(
     try:
         reported = {name: bundle.report["measured"][name] for name in FIGURES}
         reported["fingerprint"] = bundle.report["device"]["fingerprint"]
+        baseline_ms = bundle.report["latency"]["baseline_ms"]
     except (KeyError, TypeError) as error:
         raise FileFormatError(f"{bundle.path / REPORT}: it has no measured {error}") from error
-    splits = matching_splits(data, bundle.images, max(bundle.preset.resolutions))
-    timing = device.measure_many({"model": bundle.onnx_model}, plan=plan, progress=progress.part("time"))["model"]
+    splits = matching_splits(data, bundle.images, max(bundle.preset.resolutions), progress.part("read images"))
+    same_device = reported["fingerprint"] == device.fingerprint
+    timing = device.measure_many(
+        {"model": bundle.onnx_model}, plan=plan, baseline_ms=baseline_ms if same_device else None,
+        progress=progress.part("time"),
+    )["model"]  # fmt: skip
     session, resolution = open_session(device, bundle.onnx_model), bundle.candidate.resolution
     accuracy = {}
     for done, (name, images) in enumerate((("accuracy", splits.validation), ("test_accuracy", splits.test)), start=1):
@@ -54,7 +59,7 @@ def evaluate_bundle(
     return {
         "id": bundle.candidate.id,
         "device": {"name": device.name, "runtime": device.runtime, "fingerprint": device.fingerprint},
-        "same_device": reported["fingerprint"] == device.fingerprint,
+        "same_device": same_device,
         "reported": reported,
         "now": now,
     }

@@ -76,6 +76,7 @@ def verify(
     device: Device,
     plan: MeasuringPlan = FULL,
     seed: int = 0,
+    baseline_ms: float | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> list[Verified]:
     """Export, check, time and evaluate networks; equal candidates are one model.
@@ -87,6 +88,7 @@ def verify(
         device: What times them.
         plan: The measuring protocol's numbers.
         seed: Of the order of the timings.
+        baseline_ms: What the reference net took when the latencies were predicted; see ``Device.measure_many``.
         progress: Called with (stage, done, total).
 
     Raises:
@@ -96,7 +98,9 @@ def verify(
     candidates = {entry.candidate.id: entry.candidate for entry in entries}
     built = build_all(list(candidates.values()), supernet=supernet, splits=splits, progress=progress)
     files = {key: one.model.SerializeToString() for key, one in built.items()}
-    timings = device.measure_many(files, plan=plan, seed=seed, progress=progress.part("time"))
+    timings = device.measure_many(
+        files, plan=plan, seed=seed, baseline_ms=baseline_ms, progress=progress.part("time")
+    )
     jobs = {key: (open_session(device, files[key]), candidates[key].resolution) for key in built}
     validation = file_accuracies(jobs, splits.validation, supernet.info, progress.part("validate"))
     test = file_accuracies(jobs, splits.test, supernet.info, progress.part("test"))

@@ -20,11 +20,11 @@ from nas.export.outcome import Outcome
 from nas.export.planning import plan_entries
 from nas.export.progress import NO_PROGRESS, Progress
 from nas.export.result import BUNDLES, bundle_name, bundle_report, has_bundle, write_result
-from nas.export.scoring import Scorer
+from nas.export.scoring import Scorer, calibrated, load_accuracy_predictor, scorer_of
 from nas.files import check_new_folder
 from nas.search import Problem, SearchResult, search
 from search_spaces import MBConvSpace
-from supernets import Supernet, get_supernet
+from supernets import Supernet, get_supernet, supernet_folder
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def run_search(job: SearchJob, progress: Progress = NO_PROGRESS, scorer: Scorer 
     supernet = get_supernet(job.supernet)
     preset = supernet.space.preset
     space = MBConvSpace(preset, [name for name in preset.precisions if name in job.device.precisions])
-    splits = matching_splits(job.data, supernet.info, max(preset.resolutions))
+    splits = matching_splits(job.data, supernet.info, max(preset.resolutions), progress.part("read images"))
     with clock.stage("calibrate"):
         if scorer is None:
             scorer = load_scorer(job, space, supernet, progress)
@@ -110,7 +110,7 @@ def run_search(job: SearchJob, progress: Progress = NO_PROGRESS, scorer: Scorer 
     with clock.stage("verify"):
         verified = verify(
             entries, supernet=supernet, splits=splits, device=job.device, plan=job.plan, seed=job.seed,
-            progress=progress,
+            baseline_ms=scorer.baseline_ms, progress=progress,
         )  # fmt: skip
     outcome = Outcome(
         space=space.name,
@@ -130,6 +130,12 @@ def run_search(job: SearchJob, progress: Progress = NO_PROGRESS, scorer: Scorer 
     )
     write_outcome(outcome, job.out, supernet)
     return outcome
+
+
+def load_scorer(job: SearchJob, space: MBConvSpace, supernet: Supernet, progress: Progress = NO_PROGRESS) -> Scorer:
+    """Load the accuracy predictor, which takes no time, then calibrate the device or reuse its calibration."""
+    accuracy = load_accuracy_predictor(supernet_folder(job.supernet), space, supernet)
+    return scorer_of(accuracy, calibrated(job.device, space, supernet, fresh=job.recalibrate, progress=progress))
 
 
 def find_front(job: SearchJob, space: MBConvSpace, scorer: Scorer, progress: Progress = NO_PROGRESS) -> SearchResult:

@@ -1,4 +1,4 @@
-"""How a long job says where it is: (stage, done, total), to whoever listens."""
+"""How a long job says where it is, to whoever listens: (stage, done, total), and now and then a line."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,11 +8,16 @@ def _silent(stage: str, done: int, total: int) -> None:
     pass
 
 
+def _no_note(line: str) -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class Progress:
-    """Wraps a listener that is called with (stage, done, total)."""
+    """A listener that is called with (stage, done, total), and one for lines of text worth showing."""
 
     listener: Callable[[str, int, int], None] = _silent
+    note: Callable[[str], None] = _no_note
 
     def part(self, stage: str) -> Callable[[int, int], None]:
         """Return a callable (done, total) that reports on one stage."""

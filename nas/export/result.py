@@ -68,7 +68,7 @@ def bundle_report(outcome: Outcome, one: Verified) -> dict[str, Any]:
     """Return what a network's bundle says of it."""
     return {
         **network_content(one),
-        "latency": one.latency.to_dict(),
+        "latency": one.latency.to_dict() | {"baseline_ms": outcome.calibration.get("reference_ms")},
         "checks": one.built.checks,
         "device": dict(outcome.device),
         "data": {"name": outcome.dataset, **outcome.images},

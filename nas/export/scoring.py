@@ -1,26 +1,39 @@
-"""What the search asks of a candidate: its predicted accuracy and latency."""
+"""What the search asks of a candidate: its predicted accuracy and latency, and where the predictors come from."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces import Genes
+from latency_tables import Device
+from nas.errors import UsageError
+from nas.export.progress import NO_PROGRESS, Progress
+from predictors.accuracy import AccuracyPredictor
+from predictors.calibration import Calibration, calibrate, calibration_changes
+from predictors.collect import supernet_fingerprint
+from search_spaces import Genes, MBConvSpace
+from supernets import Supernet
+
+CALIBRATION_SECONDS = 80.0
+ACCURACY_PREDICTOR = "accuracy_predictor.safetensors"
 
 
 class Predicted(Protocol):
-    """Predictions with intervals, ``(n,)`` each; ``predictors.Prediction`` is one."""
+    """Predictions ``(n,)``; ``predictors.Prediction`` is one."""
 
     @property
-    def mean(self) -> NDArray[np.floating]: ...
+    def mean(self) -> NDArray[np.floating]:
+        """The predicted values."""
 
 
 class Predictor(Protocol):
-    """Predicts one figure from genes ``(n, num_genes)``."""
+    """Predicts one figure."""
 
-    def predict(self, genes: Genes) -> Predicted: ...
+    def predict(self, genes: Genes) -> Predicted:
+        """Predict from canonical rows ``(n, num_genes)``."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +44,14 @@ class Scorer:
         accuracy: Predicts validation accuracy, a fraction.
         latency: Predicts milliseconds.
         origin: Where they come from, as JSON, for the report.
+        baseline_ms: What the reference net took when the latency predictor's networks were measured; later measurements
+            are brought to it, so that they compare with the predictions. None where there was no such time.
     """
 
     accuracy: Predictor
     latency: Predictor
     origin: Mapping[str, Any]
+    baseline_ms: float | None = None
 
     def score(self, genes: Genes) -> dict[str, NDArray[np.float64]]:
         """Return ``accuracy`` and ``latency_ms`` of genes ``(n, num_genes)``, ``(n,)`` each."""
@@ -43,3 +59,62 @@ class Scorer:
             "accuracy": np.asarray(self.accuracy.predict(genes).mean, np.float64),
             "latency_ms": np.asarray(self.latency.predict(genes).mean, np.float64),
         }
+
+
+def load_accuracy_predictor(folder: Path, space: MBConvSpace, supernet: Supernet) -> AccuracyPredictor:
+    """Read the accuracy predictor beside a supernet, for a device's menu of precisions.
+
+    Raises:
+        UsageError: There is none; the message says which command makes it.
+        FileFormatError: It is damaged, or of another supernet.
+    """
+    path = folder / ACCURACY_PREDICTOR
+    if not path.exists():
+        raise UsageError(f"{folder} has no {ACCURACY_PREDICTOR}; make it with: nas collect --supernet {folder}")
+    return AccuracyPredictor.load(path, space, supernet_fingerprint(supernet))
+
+
+def calibrated(
+    device: Device,
+    space: MBConvSpace,
+    supernet: Supernet,
+    *,
+    fresh: bool,
+    seconds: float = CALIBRATION_SECONDS,
+    progress: Progress = NO_PROGRESS,
+) -> Calibration:
+    """Return the device's calibration for a supernet's networks, from the cache or measured now, and note which.
+
+    Args:
+        device: What is measured.
+        space: The supernet's space, with the device's menu of precisions.
+        supernet: Says how many channels and classes its networks have.
+        fresh: Measure anew even if it is in the cache.
+        seconds: About how long measuring may take.
+        progress: Hears of the stage, and whether the calibration was reused.
+
+    Raises:
+        FileFormatError: The calibration in the cache is damaged.
+        DeviceError: The device cannot be measured.
+    """
+    images = {"channels": supernet.channels, "classes": supernet.classes}
+    changes = calibration_changes(device, space, **images)
+    if changes:
+        progress.note(f"device {device.name} is not the one calibrated before: {'; '.join(changes)}")
+    found = calibrate(device, space, **images, seconds=seconds, fresh=fresh, progress=progress.listener)
+    how = "reused" if found.reused else f"made in {found.seconds:.0f} s"
+    progress.note(f"calibration of {device.name} {how}: {found.folder}")
+    return found
+
+
+def scorer_of(accuracy: AccuracyPredictor, calibration: Calibration) -> Scorer:
+    """Join the two predictors of a job."""
+    report = calibration.report
+    origin = {
+        "reused": calibration.reused,
+        "networks": report.fitted,
+        "held_out_median_error": report.searched.median,
+        "repeatability": report.repeatability,
+        "reference_ms": calibration.reference_ms,
+    }
+    return Scorer(accuracy, calibration.predictor, origin, calibration.reference_ms)

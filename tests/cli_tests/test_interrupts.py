@@ -5,11 +5,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny_job import Tiny, make_tiny
+
+from nas.cli.main import main
 
 
 @pytest.fixture(scope="module")
@@ -17,40 +19,37 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     return make_tiny(tmp_path_factory.mktemp("tiny"))
 
 
-def interrupted(command: list[str], ready: Callable[[], bool]) -> tuple[int, str]:
-    """Start a command, interrupt it once it is ``ready``, and return its exit code and last line."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 100
-    while not ready() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    return process.returncode, errors.splitlines()[-1]
-
-
-def test_an_interrupted_training_goes_on(tiny: Tiny, tmp_path: Path) -> None:
+def test_an_interrupted_training_goes_on(
+    tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "run"
-    command = [
-        sys.executable, "-m", "nas.cli.main", "train", "--space", str(tiny.preset), "--data", str(tiny.images),
-        "--out", str(out), "--quiet", "--epochs-scale", "2000",
-    ]  # fmt: skip
-    log = out / "train_log.jsonl"
+    command = ["train", "--space", str(tiny.preset), "--data", str(tiny.images), "--out", str(out), "--quiet"]
 
-    def epochs() -> list[object]:
-        return [json.loads(text) for text in log.read_text().splitlines()] if log.exists() else []
+    def interrupt(line: dict[str, Any]) -> None:
+        if "epoch" in line:
+            raise KeyboardInterrupt
 
-    code, line = interrupted(command, lambda: len(epochs()) > 0)
-    assert code == 130
-    assert line == f"interrupted; the run up to its last whole epoch is in {out}; --resume goes on"
-    before = epochs()
-    assert interrupted([*command, "--resume"], lambda: len(epochs()) > len(before))[0] == 130
-    assert epochs()[: len(before)] == before
+    with monkeypatch.context() as patched:
+        patched.setattr("nas.cli.train._reporter", lambda display: interrupt)
+        assert main(command) == 130
+    line = f"interrupted; the run up to its last whole epoch is in {out}; --resume goes on\n"
+    assert capsys.readouterr().err == line
+    [before] = epochs(out)
+    assert main(command) == 2  # only with --resume is an existing run touched
+    assert main([*command, "--resume"]) == 0
+    assert epochs(out)[0] == before and len(epochs(out)) == 2
+    assert (out / "supernet.safetensors").exists()
+
+
+def epochs(run: Path) -> list[object]:
+    return [json.loads(text) for text in (run / "train_log.jsonl").read_text().splitlines()]
 
 
 def test_an_interrupted_search_says_what_is_kept_and_leaves_no_folder(tiny: Tiny, tmp_path: Path) -> None:
     script = f"""
 import sys, time
 from pathlib import Path
+from typing import Any
 from latency_tables.device import DEVICES
 from nas.cli.main import main
 import nas.export.pipeline
@@ -63,8 +62,13 @@ nas.export.pipeline.load_scorer = calibrate_for_ever
 sys.exit(main(["search", "--device", "simulated", "--supernet", {str(tiny.supernet)!r}, "--data", {str(tiny.images)!r},
     "--out", {str(tmp_path / "out")!r}]))
 """
-    code, line = interrupted([sys.executable, "-c", script], (tmp_path / "ready").exists)
-    assert code == 130
+    process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 100
+    while not (tmp_path / "ready").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    [line] = process.communicate(timeout=60)[1].splitlines()
+    assert process.returncode == 130
     assert line.startswith("interrupted; kept: what the calibration of simulated measured, in ")
     assert line.endswith("the same command goes on")
     assert [path.name for path in tmp_path.iterdir()] == ["ready"]

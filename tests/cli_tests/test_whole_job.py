@@ -1,0 +1,101 @@
+"""The commands one after another, as a person with images of their own types them."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from tiny_job import Tiny, make_tiny
+
+from latency_tables.device import DEVICES
+from nas.cli.main import main
+from nas.registry import Entry
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    return make_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def simulated(monkeypatch: pytest.MonkeyPatch) -> str:
+    entry = Entry("latency_tables.simulated:SimulatedDevice", "for tests")
+    monkeypatch.setitem(DEVICES.entries, "simulated", entry)
+    return "simulated"
+
+
+def run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
+    """Run a command that must succeed; return what it printed."""
+    code = main(arguments)
+    printed = capsys.readouterr()
+    assert code == 0, printed.err
+    return printed.out, printed.err
+
+
+def whole_job(tiny: Tiny, folder: Path, device: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Train, collect, calibrate, search and evaluate."""
+    supernet, data = str(folder / "supernet"), ["--data", str(tiny.images)]
+    run(["train", "--space", str(tiny.preset), *data, "--out", supernet, "--epochs-scale", "2"], capsys)
+    collected, _ = run(["collect", "--supernet", supernet, *data, "--pairs", "100", "--quantized-pairs", "100"], capsys)
+    assert "held-out quantized pairs" in collected and "kendall" in collected
+    calibration = ["calibrate", "--device", device, "--supernet", supernet, "--seconds", "5", "--json", "--quiet"]
+    made, errors = run(calibration, capsys)
+    assert not json.loads(made)["reused"] and errors == ""
+    assert json.loads(run(calibration, capsys)[0])["reused"]
+    out = folder / "out"
+    search = ["search", "--device", device, "--supernet", supernet, *data, "--budget", "300", "--finalists", "3"]
+    table, errors = run([*search, "--out", str(out)], capsys)
+    assert f"calibration of {device} reused" in errors and "verify" not in table.splitlines()[0]
+    result = json.loads((out / "result.json").read_text())
+    assert result["chosen"] in table and "95 % interval" in table and "Predictions were off by" in table
+    assert result["calibration"]["reused"] and len(result["baselines"]) == 4
+    bundle = out / next(one["bundle"] for one in result["front"] if one["id"] == result["chosen"])
+    again = json.loads(run(["evaluate", str(bundle), "--device", device, *data, "--json"], capsys)[0])
+    assert again["same_device"] and again["now"]["test_accuracy"] == again["reported"]["test_accuracy"]
+    assert "latency ms" in run(["evaluate", str(bundle), "--device", device, *data], capsys)[0]
+
+
+def test_the_whole_job_on_a_simulated_device(
+    tiny: Tiny, tmp_path: Path, simulated: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole_job(tiny, tmp_path, simulated, capsys)
+
+
+@pytest.mark.slow
+def test_the_whole_job_on_this_machine(tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole_job(tiny, tmp_path, "cpu", capsys)
+
+
+def test_a_simulated_latency_is_never_shown_as_measured(
+    tiny: Tiny, tmp_path: Path, simulated: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tiny_job import invented_scorer
+
+    monkeypatch.setattr("nas.export.pipeline.load_scorer", lambda *_: invented_scorer(tiny.space))
+    monkeypatch.chdir(tmp_path)
+    command = ["search", "--device", simulated, "--supernet", str(tiny.supernet), "--data", str(tiny.images)]
+    table, _ = run([*command, "--budget", "300", "--finalists", "2"], capsys)
+    assert "(simulated, not measured)" in table
+    [folder] = (tmp_path / "nas-search").iterdir()  # where no --out is given, a folder of its own
+    assert folder.name.startswith("simulated-") and str(folder.relative_to(tmp_path)) in table
+    printed, errors = run([*command, "--budget", "300", "--finalists", "2", "--json", "--quiet", "--out", "j"], capsys)
+    assert json.loads(printed)["device"]["simulated"] is True and errors == ""
+
+
+def test_a_supernet_without_a_predictor_says_how_to_make_it(
+    tiny: Tiny, tmp_path: Path, simulated: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["search", "--device", simulated, "--supernet", str(tiny.supernet), "--data", str(tiny.images)]
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "has no accuracy_predictor.safetensors; make it with: nas collect --supernet" in line
+
+
+def test_a_damaged_supernet_is_named(tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(tiny.supernet, folder)
+    data = bytearray((folder / "supernet.safetensors").read_bytes())
+    data[-100] ^= 1
+    (folder / "supernet.safetensors").write_bytes(data)
+    assert main(["collect", "--supernet", str(folder)]) == 2
+    assert "supernet.safetensors: its content has not the recorded sha256" in capsys.readouterr().err
