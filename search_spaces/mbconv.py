@@ -70,14 +70,12 @@ class MBConvSpace(SearchSpace):
 
     @property
     def gene_names(self) -> tuple[str, ...]:
-        """What each gene chooses, such as ``depth_1`` or ``block_1_0.kernel``."""
         depths = [f"depth_{stage}" for stage in range(len(self.preset.stages))]
         blocks = [f"{position.name}.{gene}" for position in self.block_positions for gene in BLOCK_GENES]
         return ("resolution", "stem.precision", "head.precision", *depths, *blocks)
 
     @property
     def feature_names(self) -> tuple[str, ...]:
-        """What each feature stands for, such as ``resolution=20`` or ``block_1_0.precision=int8``."""
         tops = zip(self.gene_names, (self.resolutions, self.precisions, self.precisions), strict=False)
         top = [f"{name}={value}" for name, menu in tops for value in menu]
         blocks = zip(self.block_positions, self._tables.feature_names, strict=True)

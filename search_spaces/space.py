@@ -35,6 +35,16 @@ class SearchSpace(ABC):
 
     @property
     @abstractmethod
+    def gene_names(self) -> tuple[str, ...]:
+        """What each gene chooses, such as ``depth_1`` or ``block_1_0.kernel``."""
+
+    @property
+    @abstractmethod
+    def feature_names(self) -> tuple[str, ...]:
+        """What each feature stands for, such as ``resolution=20`` or ``block_1_0.precision=int8``."""
+
+    @property
+    @abstractmethod
     def num_features(self) -> int:
         """Width of ``encode``."""
 
@@ -84,5 +94,6 @@ class SearchSpace(ABC):
         if wrong.any():
             row, gene = np.argwhere(wrong)[0]
             allowed = f"0 to {self.cardinalities[gene] - 1} for {self.name}"
-            raise UsageError(f"gene {gene} of row {row} is {genes[row, gene]}; allowed: {allowed}")
+            name, value = self.gene_names[gene], genes[row, gene]
+            raise UsageError(f"gene {gene} ({name}) of row {row} is {value}; allowed: {allowed}")
         return self.canonical(genes.astype(np.int8))
