@@ -5,18 +5,18 @@ from typing import Annotated
 import typer
 
 from nas.cli.interrupt import kept_after_interrupt
-from nas.cli.options import Device, Json, Quiet, Supernet
+from nas.cli.options import DEFAULT_SPACE, Device, Json, Quiet, Space, Supernet
 from nas.cli.output import print_json
 from nas.cli.progress import progress_on
 
 
 def calibrate(
     device: Device,
-    space: Annotated[
-        str, typer.Option("--space", metavar="NAME", help="The space whose networks are measured.")
-    ] = "fashion-mbv3",
+    space: Space = None,
     supernet: Supernet = None,
-    seconds: Annotated[float, typer.Option("--seconds", min=1, help="About how long it may take.")] = 80.0,
+    seconds: Annotated[
+        float | None, typer.Option("--seconds", metavar="S", min=1, help="About how long it may take; 80 as a rule.")
+    ] = None,
     recalibrate: Annotated[
         bool, typer.Option("--recalibrate", help="Measure anew, even if this device is known.")
     ] = False,
@@ -31,14 +31,14 @@ def calibrate(
     """
     from latency_tables import get_device
     from nas.export import Progress
-    from nas.export.scoring import calibrated
+    from nas.export.scoring import calibrated, open_supernet
     from nas.files import cache_dir
-    from search_spaces import MBConvSpace, get_space
+    from search_spaces import MBConvSpace
     from supernets import get_supernet
 
     on = get_device(device)
-    get_space(space)
-    net = get_supernet(space, pretrained=False) if supernet is None else get_supernet(supernet)
+    untrained = supernet is None  # timing does not depend on the weights
+    net = get_supernet(space or DEFAULT_SPACE, pretrained=False) if untrained else open_supernet(str(supernet), space)
     preset = net.space.preset
     menu = MBConvSpace(preset, [name for name in preset.precisions if name in on.precisions])
     kept = f"what was measured is kept in {cache_dir()}; the same command goes on"

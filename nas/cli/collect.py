@@ -21,12 +21,12 @@ def collect(
         Path | None,
         typer.Option("--out", metavar="DIR", help="Folder of the pairs and the predictor; without it, the supernet's."),
     ] = None,
-    pairs: Annotated[int, typer.Option("--pairs", min=100, help="Pairs in fp32.")] = 1500,
+    pairs: Annotated[int, typer.Option("--pairs", metavar="N", min=100, help="Pairs in fp32.")] = 1500,
     quantized_pairs: Annotated[
-        int, typer.Option("--quantized-pairs", min=100, help="Pairs with int8 blocks, from the quantized graph.")
+        int, typer.Option("--quantized-pairs", metavar="N", min=100, help="Pairs with int8 blocks.")
     ] = 400,
     seed: Seed = 0,
-    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Processes.")] = 1,
+    jobs: Annotated[int, typer.Option("--jobs", metavar="N", min=1, help="Processes.")] = 1,
     torch_device: Annotated[
         str, typer.Option("--torch-device", metavar="NAME", help="Where fp32 pairs are measured: cpu, cuda, …")
     ] = "cpu",

@@ -13,6 +13,19 @@ Data = Annotated[
         help="A folder of images, one subfolder a class, or of Fashion-MNIST's files; without it, the shipped slice.",
     ),
 ]  # fmt: skip
+TrainingData = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", metavar="DIR",
+        help="A folder of images, one subfolder a class, or of Fashion-MNIST's files; without it, Fashion-MNIST from "
+        "$HWNAS_DATA, the Debian package, or downloaded.",
+    ),
+]  # fmt: skip
+Space = Annotated[
+    str | None,
+    typer.Option("--space", metavar="NAME", help="A space of `nas spaces`; fashion-mbv3 if nothing else is said."),
+]
+DEFAULT_SPACE = "fashion-mbv3"
 Supernet = Annotated[
     str | None,
     typer.Option(
@@ -20,6 +33,6 @@ Supernet = Annotated[
         "without it, the one that ships for the space.",
     ),
 ]  # fmt: skip
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Everything random follows from it.")]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Everything random follows from it.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output and nothing else there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; errors and the result only.")]

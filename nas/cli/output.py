@@ -41,7 +41,9 @@ def _print_rich(columns: Sequence[str], rows: Sequence[Sequence[str]], title: st
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, header_style="bold")
+    table = Table(
+        title=title or None, title_justify="left", box=box.SIMPLE_HEAD, header_style="bold", padding=(0, 1, 0, 0)
+    )
     for name, side in zip(columns, aligned, strict=True):
         table.add_column(name, justify="right" if side == "r" else "left", no_wrap=True)
     for row in rows:

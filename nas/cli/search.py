@@ -7,16 +7,14 @@ from typing import Annotated
 import typer
 
 from nas.cli.interrupt import kept_after_interrupt
-from nas.cli.options import Data, Device, Json, Quiet, Seed, Supernet
+from nas.cli.options import DEFAULT_SPACE, Data, Device, Json, Quiet, Seed, Space, Supernet
 from nas.cli.output import print_json
 from nas.cli.progress import progress_on
 
 
 def search(
     device: Device,
-    space: Annotated[
-        str, typer.Option("--space", metavar="NAME", help="A search space; `nas spaces` lists them.")
-    ] = "fashion-mbv3",
+    space: Space = None,
     supernet: Supernet = None,
     data: Data = None,
     latency: Annotated[
@@ -26,9 +24,11 @@ def search(
     strategy: Annotated[
         str, typer.Option("--strategy", metavar="NAME", help="How to search; `nas strategies` lists them.")
     ] = "evolution",
-    budget: Annotated[int, typer.Option("--budget", min=1, help="Candidates to score.")] = 400_000,
+    budget: Annotated[int, typer.Option("--budget", metavar="N", min=1, help="Candidates to score.")] = 400_000,
     seed: Seed = 0,
-    finalists: Annotated[int, typer.Option("--finalists", min=1, max=64, help="Networks to export and measure.")] = 8,
+    finalists: Annotated[
+        int, typer.Option("--finalists", metavar="N", min=1, max=64, help="Networks to export and measure.")
+    ] = 8,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="DIR", help="New folder of the results; without it, nas-search/DEVICE-TIME."),
@@ -58,12 +58,14 @@ def search(
     from nas.search import get_strategy
     from search_spaces import get_space
 
-    get_space(space)
     get_strategy(strategy)
+    if space is not None:
+        get_space(space)
     job = SearchJob(
         device=get_device(device),
         out=out or Path("nas-search", f"{device}-{datetime.now():%Y%m%d-%H%M%S}"),
-        supernet=supernet or space,
+        supernet=supernet or space or DEFAULT_SPACE,
+        space=space,
         data=data,
         limit_ms=latency,
         strategy=strategy,
@@ -80,6 +82,9 @@ def search(
     else:
         print_outcome(outcome, job.out)
     if outcome.chosen is None:
+        fastest = min(one.latency.latency_ms for one in outcome.front)
+        line = f"no verified network is within {latency:g} ms, the fastest measured {fastest:.4f} ms"
+        typer.echo(f"error: {line}; try a larger --latency or more --finalists", err=True)
         raise typer.Exit(1)
 
 

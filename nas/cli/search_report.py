@@ -1,5 +1,6 @@
 """What ``nas search`` prints at its end."""
 
+import shutil
 from pathlib import Path
 
 from nas.cli.output import print_table
@@ -8,59 +9,52 @@ from nas.export.finalists import FINALIST, Entry, Verified
 from nas.export.outcome import Mixing
 from nas.export.result import bundle_name
 
-COLUMNS = (
-    "", "network", "what", "px", "blocks", "int8", "accuracy", "predicted", "test", "latency ms", "95 % interval",
-    "predicted",
-)  # fmt: skip
-ALIGNED = "   rrrrrrrrr"
+COLUMNS = ("", "network", "what", "px", "blocks", "int8", "valid. %", "pred. %", "test %", "ms", "±", "pred. ms")
+SHAPE = slice(3, 6)  # the columns that a narrow terminal does without
+NARROW = 100
+CHOSEN, ON_FRONT = "→", "•"
 
 
 def print_outcome(outcome: Outcome, out: Path) -> None:
-    """Print the front, the other networks of the batch, and what follows from them."""
+    """Print everything that was verified, fastest first, and what follows from it."""
     device = outcome.device
     simulated = " (simulated, not measured)" if device["simulated"] else ""
-    print_table(
-        COLUMNS,
-        [_row(outcome, one) for one in outcome.front],
-        title=f"Front on {device['name']}{simulated}, {device['runtime']}: {len(outcome.front)} networks",
-        numbers=ALIGNED,
+    title = (
+        f"{outcome.space} on {device['name']}{simulated}, {device['runtime']}: "
+        f"{len(outcome.front)} networks on the front ({ON_FRONT}), one chosen ({CHOSEN})"
     )
-    others = [one for one in outcome.distinct if one not in outcome.front]
-    others.sort(key=lambda one: one.latency.latency_ms)
-    print_table(COLUMNS, [_row(outcome, one) for one in others], title="Dominated, from the same run", numbers=ALIGNED)
-    for line in summary_lines(outcome, out):
-        print(line)
+    lines = [list(COLUMNS), *(_cells(outcome, one) for one in outcome.fastest_first)]
+    if shutil.get_terminal_size().columns < NARROW:
+        for line in lines:
+            del line[SHAPE]
+    print_table(lines[0], lines[1:], title=title, numbers="   ".ljust(len(lines[0]), "r"))
+    for sentence in summary(outcome, out):
+        print(sentence)
 
 
-def summary_lines(outcome: Outcome, out: Path) -> list[str]:
-    """Return the sentences below the tables."""
+def summary(outcome: Outcome, out: Path) -> list[str]:
+    """Return the sentences below the table."""
     errors, chosen = outcome.errors, outcome.chosen
     seconds = ", ".join(f"{stage} {value:.0f} s" for stage, value in outcome.seconds.items())
-    lines = []
-    if chosen is None:
-        fastest = min(outcome.front, key=lambda one: one.latency.latency_ms)
-        lines.append(
-            f"No verified network is within {outcome.limit_ms:g} ms; the fastest measured "
-            f"{fastest.latency.latency_ms:.4f} ms. Try a larger --latency or more --finalists."
-        )
-    else:
-        why = "the front's knee" if outcome.limit_ms is None else f"the most accurate within {outcome.limit_ms:g} ms"
-        lines.append(f"Chosen: {chosen.entry.candidate.id}, {why}: {out / bundle_name(chosen)}")
-    lines += [_mixing_line(mixing) for mixing in outcome.mixing]
-    lines.append(
+    lines = [
+        "valid.: accuracy on validation images, which chose; test: on test images, which chose nothing; "
+        "ms ±: median and half its 95 % interval; pred.: as the search predicted it.",
         f"Predictions were off by {100 * errors.latency_median:.1f} % of latency in the median (at most "
-        f"{100 * errors.latency_worst:.1f} %) and {100 * errors.accuracy_mean:.2f} points of accuracy on average."
-    )
-    lines.append(f"{outcome.evaluated:,} candidates scored; {seconds}. Again: nas evaluate BUNDLE. All of it: {out}")
+        f"{100 * errors.latency_worst:.1f} %) and {100 * errors.accuracy_mean:.2f} points of accuracy on average.",
+        *(_mixing_line(mixing) for mixing in outcome.mixing),
+        f"{outcome.evaluated:,} candidates scored; {seconds}. All results: {out}",
+    ]
+    if chosen is not None:
+        why = "the front's knee" if outcome.limit_ms is None else f"the most accurate within {outcome.limit_ms:g} ms"
+        lines.append(f"Chosen, {why}: {out / bundle_name(chosen)}  (again: nas evaluate {out / bundle_name(chosen)})")
     return lines
 
 
-def _row(outcome: Outcome, one: Verified) -> tuple[str, ...]:
+def _cells(outcome: Outcome, one: Verified) -> list[str]:
     entry, latency = one.entry, one.latency
     precisions = entry.candidate.precisions
-    noisy = "" if latency.quality == "ok" else " noisy"
-    return (
-        "→" if one is outcome.chosen else "",
+    return [
+        CHOSEN if one is outcome.chosen else ON_FRONT if one in outcome.front else "",
         entry.candidate.id,
         _what(entry),
         str(entry.candidate.resolution),
@@ -70,25 +64,24 @@ def _row(outcome: Outcome, one: Verified) -> tuple[str, ...]:
         f"{100 * entry.accuracy:.2f}",
         f"{100 * one.test_accuracy:.2f}",
         f"{latency.latency_ms:.4f}",
-        f"{latency.ci_low_ms:.4f}–{latency.ci_high_ms:.4f}{noisy}",
+        f"{100 * latency.half_width:.1f} %" + ("" if latency.quality == "ok" else " noisy"),
         f"{entry.latency_ms:.4f}",
-    )
+    ]
 
 
 def _what(entry: Entry) -> str:
     if entry.twin_of is not None:
-        return f"twin of {entry.twin_of[:6]}"
+        return f"twin {entry.twin_of[:6]}"
     return entry.role if entry.role == FINALIST else entry.name
 
 
 def _mixing_line(mixing: Mixing) -> str:
     mixed = mixing.mixed
     figures = ", ".join(
-        f"{precision} {twin.latency.latency_ms:.4f} ms at {100 * twin.accuracy:.2f} %"
+        f"all {precision} {twin.latency.latency_ms:.4f} ms at {100 * twin.accuracy:.2f} %"
         for precision, twin in mixing.twins.items()
     )
-    verdict = "wins" if mixing.wins else "does not win"
     return (
-        f"Mixing precisions {verdict} in {mixed.entry.candidate.id}: {mixed.latency.latency_ms:.4f} ms at "
-        f"{100 * mixed.accuracy:.2f} %; the same network in one precision: {figures}."
+        f"Mixing precisions {'wins' if mixing.wins else 'does not win'} in {mixed.entry.candidate.id}: "
+        f"{mixed.latency.latency_ms:.4f} ms at {100 * mixed.accuracy:.2f} %; {figures}."
     )

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from nas.cli.interrupt import kept_after_interrupt
-from nas.cli.options import Data, Quiet, Seed
+from nas.cli.options import DEFAULT_SPACE, Quiet, Seed, TrainingData
 from nas.cli.progress import Display, progress_on
 
 
@@ -15,14 +15,15 @@ def train(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the run and, at its end, the supernet.")],
     space: Annotated[
         str, typer.Option("--space", metavar="NAME", help="A space of `nas spaces`, or a TOML preset.")
-    ] = "fashion-mbv3",
-    data: Data = None,
+    ] = DEFAULT_SPACE,
+    data: TrainingData = None,
     seed: Seed = 0,
     epochs_scale: Annotated[
-        float, typer.Option("--epochs-scale", min=0.001, help="Factor on every stage's epochs (at least one each).")
+        float, typer.Option("--epochs-scale", metavar="X", min=0.001, help="Factor on every stage's epochs.")
     ] = 1.0,
     batch_size: Annotated[
-        int | None, typer.Option("--batch-size", min=2, help="Instead of the preset's; learning rates follow it.")
+        int | None,
+        typer.Option("--batch-size", metavar="N", min=2, help="Instead of the preset's; learning rates follow it."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, from its last epoch.")] = False,
     torch_device: Annotated[

@@ -86,10 +86,14 @@ class Outcome:
         return tuple(points[i] for i in front_of([p.latency.latency_ms for p in points], [p.accuracy for p in points]))
 
     @property
+    def fastest_first(self) -> tuple[Verified, ...]:
+        """Every network once, by measured latency."""
+        return tuple(sorted(self.distinct, key=lambda one: one.latency.latency_ms))
+
+    @property
     def dominated(self) -> tuple[Verified, ...]:
         """The finalists that are not on the front, fastest first."""
-        off = [p for p in self.distinct if p.entry.role == FINALIST and p not in self.front]
-        return tuple(sorted(off, key=lambda p: p.latency.latency_ms))
+        return tuple(one for one in self.fastest_first if one.entry.role == FINALIST and one not in self.front)
 
     @property
     def baselines(self) -> tuple[Verified, ...]:

@@ -20,11 +20,11 @@ from nas.export.outcome import Outcome
 from nas.export.planning import plan_entries
 from nas.export.progress import NO_PROGRESS, Progress
 from nas.export.result import BUNDLES, bundle_name, bundle_report, has_bundle, write_result
-from nas.export.scoring import Scorer, calibrated, load_accuracy_predictor, scorer_of
+from nas.export.scoring import Scorer, calibrated, load_accuracy_predictor, open_supernet, scorer_of
 from nas.files import check_new_folder
 from nas.search import Problem, SearchResult, search
 from search_spaces import MBConvSpace
-from supernets import Supernet, get_supernet, supernet_folder
+from supernets import Supernet, supernet_folder
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class SearchJob:
         device: What the networks are for.
         out: Folder of the results; it must be absent or empty.
         supernet: A shipped supernet's name, or the folder or file of one.
+        space: Name of the space that the supernet must be of; None takes what it is of.
         data: Folder of images; None for the data set that ships.
         limit_ms: Latency budget in milliseconds; None searches the whole front.
         strategy: Name of the search strategy.
@@ -49,6 +50,7 @@ class SearchJob:
     device: Device
     out: Path
     supernet: str | Path = "fashion-mbv3"
+    space: str | None = None
     data: str | Path | None = None
     limit_ms: float | None = None
     strategy: str = "evolution"
@@ -97,7 +99,7 @@ def run_search(job: SearchJob, progress: Progress = NO_PROGRESS, scorer: Scorer 
     """
     check_new_folder(job.out)
     clock = _Clock()
-    supernet = get_supernet(job.supernet)
+    supernet = open_supernet(job.supernet, job.space)
     preset = supernet.space.preset
     space = MBConvSpace(preset, [name for name in preset.precisions if name in job.device.precisions])
     splits = matching_splits(job.data, supernet.info, max(preset.resolutions), progress.part("read images"))

@@ -14,10 +14,9 @@ from nas.export.progress import NO_PROGRESS, Progress
 from predictors.accuracy import AccuracyPredictor
 from predictors.calibration import Calibration, calibrate, calibration_changes
 from predictors.collect import supernet_fingerprint
-from search_spaces import Genes, MBConvSpace
-from supernets import Supernet
+from search_spaces import Genes, MBConvSpace, get_space
+from supernets import Supernet, get_supernet
 
-CALIBRATION_SECONDS = 80.0
 ACCURACY_PREDICTOR = "accuracy_predictor.safetensors"
 
 
@@ -61,6 +60,19 @@ class Scorer:
         }
 
 
+def open_supernet(name: str | Path, space: str | None = None) -> Supernet:
+    """Load a supernet, and check that it is of ``space`` (a name or the path of a preset), where one is given.
+
+    Raises:
+        UsageError: Nothing has that name, or it is of another space.
+        FileFormatError: The file is damaged.
+    """
+    supernet = get_supernet(name)
+    if space is not None and supernet.space.preset.digest != get_space(space).preset.digest:
+        raise UsageError(f"supernet {name} is of space {supernet.space.name!r} or another version of it, not {space!r}")
+    return supernet
+
+
 def load_accuracy_predictor(folder: Path, space: MBConvSpace, supernet: Supernet) -> AccuracyPredictor:
     """Read the accuracy predictor beside a supernet, for a device's menu of precisions.
 
@@ -80,7 +92,7 @@ def calibrated(
     supernet: Supernet,
     *,
     fresh: bool,
-    seconds: float = CALIBRATION_SECONDS,
+    seconds: float | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> Calibration:
     """Return the device's calibration for a supernet's networks, from the cache or measured now, and note which.
@@ -90,18 +102,20 @@ def calibrated(
         space: The supernet's space, with the device's menu of precisions.
         supernet: Says how many channels and classes its networks have.
         fresh: Measure anew even if it is in the cache.
-        seconds: About how long measuring may take.
+        seconds: About how long measuring may take; None for as long as is usual.
         progress: Hears of the stage, and whether the calibration was reused.
 
     Raises:
         FileFormatError: The calibration in the cache is damaged.
         DeviceError: The device cannot be measured.
     """
-    images = {"channels": supernet.channels, "classes": supernet.classes}
-    changes = calibration_changes(device, space, **images)
+    channels, classes = supernet.channels, supernet.classes
+    changes = calibration_changes(device, space, channels=channels, classes=classes)
     if changes:
         progress.note(f"device {device.name} is not the one calibrated before: {'; '.join(changes)}")
-    found = calibrate(device, space, **images, seconds=seconds, fresh=fresh, progress=progress.listener)
+    found = calibrate(
+        device, space, channels=channels, classes=classes, seconds=seconds, fresh=fresh, progress=progress.listener
+    )
     how = "reused" if found.reused else f"made in {found.seconds:.0f} s"
     progress.note(f"calibration of {device.name} {how}: {found.folder}")
     return found

@@ -2,10 +2,11 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny_job import Tiny, make_tiny
+from tiny_job import Invented, Tiny, invented_scorer, make_tiny
 
 from latency_tables.device import DEVICES
 from nas.cli.main import main
@@ -69,8 +70,6 @@ def test_the_whole_job_on_this_machine(tiny: Tiny, tmp_path: Path, capsys: pytes
 def test_a_simulated_latency_is_never_shown_as_measured(
     tiny: Tiny, tmp_path: Path, simulated: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tiny_job import invented_scorer
-
     monkeypatch.setattr("nas.export.pipeline.load_scorer", lambda *_: invented_scorer(tiny.space))
     monkeypatch.chdir(tmp_path)
     command = ["search", "--device", simulated, "--supernet", str(tiny.supernet), "--data", str(tiny.images)]
@@ -99,3 +98,23 @@ def test_a_damaged_supernet_is_named(tiny: Tiny, tmp_path: Path, capsys: pytest.
     (folder / "supernet.safetensors").write_bytes(data)
     assert main(["collect", "--supernet", str(folder)]) == 2
     assert "supernet.safetensors: its content has not the recorded sha256" in capsys.readouterr().err
+
+
+def test_a_supernet_of_another_space_is_refused(tiny: Tiny, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("search", "calibrate"):
+        assert main([command, "--device", "cpu", "--supernet", str(tiny.supernet), "--space", "fashion-mbv3"]) == 2
+        assert "is of space 'tiny' or another version of it, not 'fashion-mbv3'" in capsys.readouterr().err
+
+
+def test_a_budget_that_no_measurement_meets_is_said_and_exits_with_one(
+    tiny: Tiny, tmp_path: Path, simulated: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hopeful = replace(invented_scorer(tiny.space), latency=Invented(tiny.space, 0.0, 1e-5, 0.0))
+    monkeypatch.setattr("nas.export.pipeline.load_scorer", lambda *_: hopeful)
+    monkeypatch.setenv("COLUMNS", "80")
+    command = ["search", "--device", simulated, "--supernet", str(tiny.supernet), "--data", str(tiny.images)]
+    out = tmp_path / "out"
+    assert main([*command, "--budget", "300", "--latency", "0.001", "--quiet", "--out", str(out)]) == 1
+    printed = capsys.readouterr()
+    assert printed.err.startswith("error: no verified network is within 0.001 ms, the fastest measured ")
+    assert "blocks" not in printed.out and json.loads((out / "result.json").read_text())["chosen"] is None
