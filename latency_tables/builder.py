@@ -3,9 +3,8 @@
 import torch
 
 from latency_tables.features import Images
-from latency_tables.table import Genes
 from nas.compression import quantize_graph
-from search_spaces import MBConvSpace
+from search_spaces import Genes, MBConvSpace
 from supernets.graph import to_onnx
 from supernets.subnet import Subnet
 

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latency_tables.measurement import Floats
-from latency_tables.table import Genes
-from search_spaces import MBConvSpace
+from search_spaces import Genes, MBConvSpace
 
 EXTREME_MUTATION = 0.3
 POOL = 4000
@@ -71,7 +70,7 @@ def _capacity(space: MBConvSpace, genes: Genes) -> Floats:
 
 
 def _frontier(ms: NDArray[np.floating], capacity: Floats, n: int) -> np.ndarray:
-    """Return the indices of ``n`` rows: of each of ``n / 2`` equal latency bands the best by capacity, then the next."""
+    """Return the indices of ``n`` rows: by capacity the first of each of ``n / 2`` latency bands, then the second."""
     bands = max(1, n // 2)
     logs = np.log(ms)
     band = np.searchsorted(np.linspace(logs.min(), logs.max(), bands + 1)[1:-1], logs)

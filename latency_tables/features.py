@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from latency_tables.measurement import Floats
-from latency_tables.table import Genes, LatencyTable, Part
-from search_spaces import MBConvSpace
+from latency_tables.table import LatencyTable, Part
+from search_spaces import Genes, MBConvSpace
 
 VECTOR = 16  # channels that the blocked kernels work on at once
 

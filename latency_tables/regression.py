@@ -13,8 +13,9 @@ from scipy.optimize import nnls
 
 from latency_tables.features import Features, feature_matrix, weighted_sum
 from latency_tables.measurement import Floats
-from latency_tables.table import Genes, LatencyTable
+from latency_tables.table import LatencyTable
 from nas.errors import UsageError
+from search_spaces import Genes
 
 RIDGE = 1e-3  # relative to the mean square of a feature's contribution
 HUBER = 1.0  # residuals beyond this many robust deviations count linearly

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from latency_tables.measurement import Floats
-from latency_tables.table import MEND, Genes
+from latency_tables.table import MEND
 from nas.errors import FileFormatError
 from nas.files import read_bytes
+from search_spaces import Genes
 
 COLUMNS = (
     "role", "latency_ms", "ci_low_ms", "ci_high_ms", "raw_ms", "mean_ms", "reference_ms", "baseline_ms", "rounds",

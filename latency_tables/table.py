@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from latency_tables.measurement import Floats
 from nas.errors import FileFormatError
 from nas.files import read_csv, read_json, sha256, write_csv, write_json
-from search_spaces import BlockChoice, MBConvSpace
+from search_spaces import BlockChoice, Genes, MBConvSpace
 
 SCHEMA = "hwnas latency table"
 SCHEMA_VERSION = 1
@@ -32,8 +32,6 @@ COLUMNS = (
 CHUNK = 8192  # rows looked up at a time, so that the working set stays in the cache
 
 MEND = "delete its folder and run `nas calibrate` again"
-
-Genes = NDArray[np.int8]
 
 
 @dataclass(frozen=True)

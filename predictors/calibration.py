@@ -13,7 +13,7 @@ and the classes. Whatever differs makes another folder; ``calibration_changes`` 
 import hashlib
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from latency_tables import Device
@@ -23,7 +23,7 @@ from latency_tables.lock import exclusive
 from latency_tables.table import MEND, LatencyTable, read_identity
 from nas.errors import FileFormatError, UsageError
 from nas.files import cache_dir, read_json, write_json
-from predictors.calibration_job import CalibrationJob, Listener
+from predictors.calibration_job import CalibrationJob, CalibrationPlan, Listener
 from predictors.calibration_report import CalibrationReport
 from predictors.latency import LatencyPredictor, table_path
 from search_spaces import MBConvSpace
@@ -102,7 +102,8 @@ def calibrate(
     *,
     channels: int,
     classes: int,
-    seconds: float = 80.0,
+    plan: CalibrationPlan | None = None,
+    seconds: float | None = None,
     fresh: bool = False,
     progress: Listener | None = None,
 ) -> Calibration:
@@ -115,7 +116,8 @@ def calibrate(
         space: ``get_space(name, device.precisions)``.
         channels: Channels of the images.
         classes: Classes of the classifier.
-        seconds: About how long it may take; the least that a fit needs is measured in any case.
+        plan: How much is measured; the default suits small networks.
+        seconds: About how long it may take, instead of the plan's.
         fresh: Throw away what is in the cache first.
         progress: Called with (stage, seconds done, seconds in all).
 
@@ -138,7 +140,9 @@ def calibrate(
         if found is not None:
             return found
         images = Images(channels, classes)
-        job = CalibrationJob(device, space, images, folder / NETWORKS, seconds, progress or _silent)
+        plan = plan or CalibrationPlan()
+        plan = plan if seconds is None else replace(plan, seconds=seconds)
+        job = CalibrationJob(device, space, images, folder / NETWORKS, plan, progress or _silent)
         predictor, report = job.run()
         predictor.save(folder / PREDICTOR, device.describe())
         write_json(folder / REPORT, SCHEMA, SCHEMA_VERSION, report.to_dict())

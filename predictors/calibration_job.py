@@ -1,13 +1,13 @@
 """The measuring and fitting of one calibration, resumable at every batch.
 
-Networks spread over the space are measured as long as the time allows, then networks that a search on a first fit proposes,
-so that what the fit gets wrong in a search's favour is measured. Then, in sessions of their own, networks held out from the
-fit (random ones, and ones a search proposes) and some of the fitted ones again: error beside repeatability.
+Networks spread over the space are measured as long as the time allows, then networks that a search on a first fit
+proposes, so that what the fit gets wrong in a search's favour is measured. Then, in sessions of their own, networks held
+out from the fit (random ones, and ones a search proposes) and some of the fitted ones again: error beside repeatability.
 """
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +18,11 @@ from latency_tables.design import searched_networks, spread_networks
 from latency_tables.features import Images
 from latency_tables.measurement import OK
 from latency_tables.rows import MeasuredRow, append_rows, genes_of, latencies_of, read_rows
-from latency_tables.table import MEND, Genes
+from latency_tables.table import MEND
 from nas.errors import FileFormatError
 from predictors.calibration_report import CalibrationReport, LatencyErrors
 from predictors.latency import LatencyPredictor
-from search_spaces import MBConvSpace
+from search_spaces import Genes, MBConvSpace
 
 Listener = Callable[[str, int, int], None]  # (stage, done, total)
 STAGE = "calibrate"
@@ -30,13 +30,32 @@ SEED = 0
 
 SPREAD, PROPOSED = "spread", "proposed"  # roles of the networks that are fitted to
 RANDOM, SEARCHED, REPEAT = "random", "searched", "repeat"  # and of those that judge the fit
-BATCH = 40  # networks measured together
-MIN_BATCHES, MAX_BATCHES = 3, 12
 RESERVED_BATCHES = 4.0  # time, in batches, kept for one more, the proposals, and the held-out networks at more rounds
-HELD_OUT = 16  # networks of each judging role
+MEASURING = MeasuringPlan(values=1, min_rounds=5, max_rounds=5, warm_seconds=0.03)
+JUDGING = replace(MEASURING, min_rounds=9, max_rounds=9)
 
-PLAN = MeasuringPlan(values=1, min_rounds=5, max_rounds=5, warm_seconds=0.03)
-HELD_OUT_PLAN = replace(PLAN, min_rounds=9, max_rounds=9)
+
+@dataclass(frozen=True)
+class CalibrationPlan:
+    """How much a calibration measures.
+
+    Attributes:
+        seconds: About how long it may take; what ``min_batches`` asks for is measured in any case.
+        batch: Networks measured together.
+        min_batches: Batches of networks spread over the space, at least.
+        max_batches: And at most.
+        held_out: Networks of each judging role.
+        measuring: The protocol for what is fitted to: many networks, few rounds.
+        judging: The protocol for what judges.
+    """
+
+    seconds: float = 80.0
+    batch: int = 40
+    min_batches: int = 3
+    max_batches: int = 12
+    held_out: int = 16
+    measuring: MeasuringPlan = MEASURING
+    judging: MeasuringPlan = JUDGING
 
 
 class CalibrationJob:
@@ -47,15 +66,15 @@ class CalibrationJob:
         space: What networks are of.
         images: What the networks are for.
         path: The CSV of measured networks; what it holds is not measured again.
-        seconds: About how long measuring may take.
+        plan: How much is measured.
         progress: Called with (stage, seconds done, seconds in all).
     """
 
     def __init__(
-        self, device: Device, space: MBConvSpace, images: Images, path: Path, seconds: float, progress: Listener
+        self, device: Device, space: MBConvSpace, images: Images, path: Path, plan: CalibrationPlan, progress: Listener
     ) -> None:
         self.device, self.space, self.images, self.path = device, space, images, path
-        self.seconds, self.progress = seconds, progress
+        self.plan, self.progress = plan, progress
         self.begun = time.perf_counter()
         self.rows = read_rows(path)
         self.batch_seconds = 0.0
@@ -64,17 +83,18 @@ class CalibrationJob:
 
     def run(self) -> tuple[LatencyPredictor, CalibrationReport]:
         """Measure, fit and judge."""
-        spread = spread_networks(self.space, MAX_BATCHES * BATCH, np.random.default_rng(SEED))
-        for number in range(MAX_BATCHES):
-            if number >= MIN_BATCHES and not self._room_for(RESERVED_BATCHES):
+        plan = self.plan
+        spread = spread_networks(self.space, plan.max_batches * plan.batch, np.random.default_rng(SEED))
+        for number in range(plan.max_batches):
+            if number >= plan.min_batches and not self._room_for(RESERVED_BATCHES):
                 break
-            self._measure(SPREAD, spread[number * BATCH : (number + 1) * BATCH], PLAN)
-        self._measure(PROPOSED, self._proposals(PROPOSED, BATCH, SEED + 1), PLAN)
+            self._measure(SPREAD, spread[number * plan.batch : (number + 1) * plan.batch], plan.measuring)
+        self._measure(PROPOSED, self._proposals(PROPOSED, plan.batch, SEED + 1), plan.measuring)
         self._measure_held_out()
         return self._judged()
 
     def _room_for(self, batches: float) -> bool:
-        return self._elapsed() + batches * self.batch_seconds <= self.seconds
+        return self._elapsed() + batches * self.batch_seconds <= self.plan.seconds
 
     def _elapsed(self) -> float:
         return time.perf_counter() - self.begun
@@ -92,14 +112,15 @@ class CalibrationJob:
     def _measure_held_out(self) -> None:
         """Measure, in sessions of their own, networks that are not fitted to, and some of the others again."""
         known = self._of(SPREAD)
-        step = max(1, len(known) // HELD_OUT)
+        count = self.plan.held_out
+        step = max(1, len(known) // count)
         jobs = {
-            RANDOM: self.space.sample(HELD_OUT, np.random.default_rng(SEED + 2)),
-            SEARCHED: self._proposals(SEARCHED, HELD_OUT, SEED + 3),
-            REPEAT: genes_of(known[::step][:HELD_OUT]),
+            RANDOM: self.space.sample(count, np.random.default_rng(SEED + 2)),
+            SEARCHED: self._proposals(SEARCHED, count, SEED + 3),
+            REPEAT: genes_of(known[::step][:count]),
         }
         models = {(role, tuple(map(int, row))): row for role, genes in jobs.items() for row in genes}
-        self._measure_models(models, HELD_OUT_PLAN)
+        self._measure_models(models, self.plan.judging)
 
     def _measure(self, role: str, genes: Genes, plan: MeasuringPlan) -> None:
         self._measure_models({(role, tuple(map(int, row))): row for row in genes}, plan)
@@ -127,7 +148,7 @@ class CalibrationJob:
         self.batch_seconds = self._elapsed() - begun
 
     def _tell(self) -> None:
-        whole = max(1, int(self.seconds))
+        whole = max(1, int(self.plan.seconds))
         self.progress(STAGE, min(int(self._elapsed()), whole - 1), whole)
 
     def _fit(self, *roles: str) -> LatencyPredictor:
@@ -159,7 +180,7 @@ class CalibrationJob:
             repeated=len(again),
             seconds=round(self._elapsed(), 1),
         )
-        whole = max(1, int(self.seconds))
+        whole = max(1, int(self.plan.seconds))
         self.progress(STAGE, whole, whole)
         return final, report
 

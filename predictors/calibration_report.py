@@ -63,7 +63,8 @@ class LatencyErrors:
         """Return the figures on one line."""
         return (
             f"{what} ({self.networks} networks): median {self.median:.1%}, mean {self.mean:.1%}, "
-            f"worst {self.worst:.1%}, bias {self.bias:+.1%}; within 5 % {self.within_5:.0%}, within 10 % {self.within_10:.0%}; "
+            f"worst {self.worst:.1%}, bias {self.bias:+.1%}; "
+            f"within 5 % {self.within_5:.0%}, within 10 % {self.within_10:.0%}; "
             f"Spearman {self.spearman:.3f}, Kendall {self.kendall:.3f}; 90 % interval covers {self.coverage:.0%}"
         )
 

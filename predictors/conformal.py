@@ -35,7 +35,7 @@ def conformal_radius(errors: ArrayLike, level: float = LEVEL) -> float:
 
 
 def _fewest(level: float) -> int:
-    return math.ceil(level / (1 - level)) if 0 < level < 1 else 0
+    return next((n for n in range(1, 100_000) if math.ceil((n + 1) * level) <= n), 100_000)
 
 
 def cross_folds(n: int, folds: int, rng: np.random.Generator) -> np.ndarray:

@@ -24,8 +24,7 @@ from nas.errors import FileFormatError, UsageError
 from nas.files import read_json, write_json
 from predictors.conformal import conformal_radius, cross_folds
 from predictors.prediction import Prediction
-from search_spaces import MBConvSpace
-from search_spaces.preset import preset_from_dict
+from search_spaces import Genes, MBConvSpace, preset_from_dict
 
 SCHEMA = "hwnas latency predictor"
 SCHEMA_VERSION = 1
@@ -35,8 +34,6 @@ SHRINKAGE = 100.0  # ridge penalty of the correction, on standardised counts
 LARGEST_LOG_RATIO = 0.3  # measured against table; beyond it a measurement is taken to be disturbed
 
 OFFSET = "offset"
-
-Genes = NDArray[np.int8]
 
 
 class LatencyPredictor:

@@ -1,0 +1,99 @@
+"""What every device owes its user. A new device is one more line in DEVICES."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tiny_space import tiny_space
+
+from latency_tables import FULL, Device, Measurement, SimulatedDevice, get_device, list_devices
+from latency_tables.builder import timing_model
+from latency_tables.features import Images
+from nas.errors import DeviceError
+
+DEVICES: dict[str, Callable[[], Device]] = {
+    "cpu": lambda: get_device("cpu"),
+    "simulated": SimulatedDevice,
+}
+
+SPACE = tiny_space()
+QUICK = replace(FULL, min_rounds=3, max_rounds=3, warm_seconds=0.02, settle_seconds=0.05, value_seconds=0.005)
+
+every_device = pytest.mark.parametrize("name", DEVICES)
+
+
+@pytest.fixture(scope="module")
+def models() -> dict[str, bytes]:
+    rows = {"large": SPACE.largest(), "small": SPACE.smallest()}
+    return {name: timing_model(SPACE, row, Images(1, 3)) for name, row in rows.items()}
+
+
+def test_every_registered_device_is_held_to_the_contract() -> None:
+    assert set(list_devices()) <= set(DEVICES)
+    assert all(summary and "\n" not in summary for summary in list_devices().values())
+
+
+@every_device
+def test_it_has_a_name_a_runtime_and_a_menu_that_begins_with_fp32(name: str) -> None:
+    device = DEVICES[name]()
+    assert device.name == name and device.runtime
+    assert device.precisions[0] == "fp32" and len(set(device.precisions)) == len(device.precisions)
+    assert device.simulated == (name == "simulated")
+
+
+@every_device
+def test_its_description_is_json_and_its_fingerprint_stable(name: str) -> None:
+    first, second = DEVICES[name](), DEVICES[name]()
+    assert json.loads(json.dumps(first.describe())) == second.describe()
+    assert first.fingerprint == second.fingerprint and len(first.fingerprint) == 16
+    assert {"runtime", "runtime_version", "threads", "batch", "precisions"} <= set(first.describe())
+    assert first.describe()["simulated"] == first.simulated
+
+
+@every_device
+def test_a_larger_network_takes_longer(name: str, models: dict[str, bytes]) -> None:
+    found = DEVICES[name]().measure_many(models, plan=QUICK)
+    assert list(found) == list(models)
+    assert found["large"].latency_ms > found["small"].latency_ms > 0
+    for measurement in found.values():
+        assert measurement.ci_low_ms <= measurement.latency_ms <= measurement.ci_high_ms
+        assert measurement.quality in ("ok", "noisy") and measurement.reference_ms > 0
+
+
+@every_device
+def test_it_measures_what_its_menu_lists(name: str) -> None:
+    device = DEVICES[name]()
+    models = {precision: timing_model(SPACE, SPACE.largest(precision), Images(1, 3)) for precision in device.precisions}
+    assert list(device.measure_many(models, plan=QUICK)) == list(device.precisions)
+
+
+@every_device
+def test_one_file_is_measured_by_the_full_protocol(
+    name: str, models: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, device = tmp_path / "model.onnx", DEVICES[name]()
+    path.write_bytes(models["small"])
+    asked = []
+
+    def watched(files: dict[str, bytes], **options: object) -> dict[str, Measurement]:
+        asked.append(options.get("plan", FULL))
+        return type(device).measure_many(device, files, plan=QUICK)
+
+    monkeypatch.setattr(device, "measure_many", watched)
+    assert device.measure(path).latency_ms > 0 and asked == [FULL]
+
+
+@every_device
+def test_nonsense_is_refused_in_one_line(name: str) -> None:
+    with pytest.raises(DeviceError, match=r"^model: [^\n]+$"):
+        DEVICES[name]().load(b"no model at all")
+
+
+@every_device
+def test_time_does_not_run_backwards(name: str, models: dict[str, bytes]) -> None:
+    device = DEVICES[name]()
+    runner, before = device.load(models["small"]), device.clock()
+    assert runner.run(3) > 0
+    assert device.clock() > before

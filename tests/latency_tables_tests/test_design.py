@@ -1,0 +1,42 @@
+"""A calibration measures distinct networks, the ends among them, and what a search would return."""
+
+import numpy as np
+import pytest
+from tiny_space import tiny_space
+
+from latency_tables.design import searched_networks, spread_networks
+from latency_tables.features import Images, cost_features, weighted_sum
+from search_spaces import MBConvSpace, get_space
+
+SPACES = [get_space("fashion-mbv3"), get_space("fashion-mbv3", ("fp32",)), tiny_space()]
+
+
+@pytest.mark.parametrize("space", SPACES, ids=lambda space: f"{space.name}-{len(space.precisions)}")
+def test_spread_networks_are_distinct_canonical_and_begin_with_the_ends(space: MBConvSpace) -> None:
+    genes = spread_networks(space, 100, np.random.default_rng(0))
+    assert len(np.unique(genes, axis=0)) == len(genes) == 100
+    assert np.array_equal(space.canonical(genes), genes)
+    rows = {row.tobytes() for row in genes[: 2 * len(space.precisions)]}
+    assert {end(name).tobytes() for name in space.precisions for end in (space.largest, space.smallest)} == rows
+
+
+def test_spread_networks_hold_uniform_and_mixed_precision() -> None:
+    space = SPACES[0]
+    shares = [
+        np.mean([precision == "int8" for precision in space.candidate(row).precisions])
+        for row in spread_networks(space, 100, np.random.default_rng(0))
+    ]
+    assert min(np.sum(np.array(shares) == share) for share in (0.0, 1.0)) >= 10
+    assert np.sum([0.2 < share < 0.8 for share in shares]) >= 20
+
+
+def test_searched_networks_have_more_in_them_for_their_latency_than_random_ones() -> None:
+    space, rng = SPACES[0], np.random.default_rng(0)
+    features = cost_features(space, Images(1, 10))
+    table = weighted_sum(features, np.full(len(features), 1e-3))
+    genes = searched_networks(space, table.predict_ms, 24, rng)
+    assert len(np.unique(genes, axis=0)) == 24
+    ms = table.predict_ms(genes)
+    assert ms.max() / ms.min() > 2
+    depth = [(space.block_codes(rows) > 0).sum(1).mean() for rows in (genes, space.sample(500, rng))]
+    assert depth[0] > depth[1]

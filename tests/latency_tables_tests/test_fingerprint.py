@@ -1,0 +1,61 @@
+"""A fingerprint tells machines apart and their owners not."""
+
+import json
+import platform
+from pathlib import Path
+
+from latency_tables import get_device
+from latency_tables.fingerprint import describe_cpu, differences, digest
+
+CPUINFO = """\
+processor\t: 0
+vendor_id\t: GenuineIntel
+cpu family\t: 6
+model\t\t: 106
+model name\t: Some CPU @ 2.00GHz
+stepping\t: 6
+flags\t\t: fpu sse4_1 avx2 avx512f avx512_vnni hypervisor
+
+processor\t: 1
+model name\t: Another
+"""
+
+
+def test_it_reads_what_matters_for_speed(tmp_path: Path) -> None:
+    (tmp_path / "cpuinfo").write_text(CPUINFO)
+    cache = tmp_path / "cpu0" / "cache" / "index0"
+    cache.mkdir(parents=True)
+    for name, value in (("level", "1"), ("type", "Data"), ("size", "48K")):
+        (cache / name).write_text(value + "\n")
+    found = describe_cpu(tmp_path / "cpuinfo", tmp_path / "cpu0")
+    assert found["cpu"] == "Some CPU @ 2.00GHz (GenuineIntel, 6, 106, 6)"
+    assert found["isa"] == ["sse4_1", "avx2", "avx512f", "avx512_vnni"]
+    assert found["caches"] == ["L1 Data 48K"]
+    assert found["hypervisor"].startswith("yes") and found["governor"] == "unknown"
+
+
+def test_what_cannot_be_read_is_unknown_or_empty(tmp_path: Path) -> None:
+    found = describe_cpu(tmp_path / "absent", tmp_path / "absent")
+    assert found["isa"] == [] and found["caches"] == [] and found["governor"] == "unknown"
+
+
+def test_no_host_name_is_in_it() -> None:
+    description = json.dumps(get_device("cpu").describe()).lower()
+    assert platform.node().lower() not in description or len(platform.node()) < 3
+
+
+def test_the_digest_changes_with_any_entry_and_with_nothing_else() -> None:
+    assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1})
+    assert digest({"a": 1, "b": [2]}) != digest({"a": 1, "b": [3]})
+
+
+def test_differences_say_what_was_and_what_is() -> None:
+    before, now = (
+        {"cpu": "x", "runtime_version": "1.31.0", "old": 1},
+        {"cpu": "x", "runtime_version": "1.32.0", "new": 2},
+    )
+    assert differences(before, now) == [
+        "runtime_version: '1.31.0' before, '1.32.0' now",
+        "old: 1 before, 'unknown' now",
+        "new: 'unknown' before, 2 now",
+    ]

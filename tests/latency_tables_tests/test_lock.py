@@ -1,0 +1,37 @@
+"""Two processes never time one device at once."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from latency_tables.lock import exclusive
+from nas.errors import DeviceError
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from latency_tables.lock import exclusive
+with exclusive(Path(sys.argv[1]), "device 'cpu'"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_second_is_refused_by_the_name_of_the_first_and_admitted_when_it_dies(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "cpu.lock"
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+        with pytest.raises(DeviceError, match=rf"device 'cpu' is being measured by process {holder.pid}; wait"):
+            with exclusive(path, "device 'cpu'"):
+                pass
+    finally:
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+    with exclusive(path, "device 'cpu'"):
+        pass
+    with exclusive(path, "device 'cpu'"):  # and it is free again after use
+        pass
