@@ -130,8 +130,11 @@ class AccuracyPredictor:
         """
         state, space = self._fitted()[0], self._fitted_space
         info = {
-            "preset": asdict(space.preset), "precisions": space.precisions, "supernet": self.supernet,
-            "state": asdict(state), "level": LEVEL,
+            "preset": asdict(space.preset),
+            "precisions": space.precisions,
+            "supernet": self.supernet,
+            "state": asdict(state),
+            "level": LEVEL,
         }
         write_tensors(path, self._ensemble.state_dict(), SCHEMA, SCHEMA_VERSION, info)
 
@@ -228,7 +231,10 @@ class AccuracyPredictor:
             self._ensemble,
             (torch.from_numpy(features[:, ~is_precision]), torch.from_numpy(features[:, is_precision])),
             torch.from_numpy((targets - state.mean) / state.scale).float(),
-            fitted=fitted, held=held, rates=rates, generator=generator,
+            fitted=fitted,
+            held=held,
+            rates=rates,
+            generator=generator,
         )
         answers = self._settle(state)(features[calibration.numpy()])
         spread = _spread(answers)

@@ -81,10 +81,11 @@ def plan_pairs(space: MBConvSpace, count: int, *, seed: int, mode: str) -> list[
         if index - last_new > PATIENCE:
             raise UsageError(f"{count} pairs of {space.name} ({mode}): there are only {len(planned)}; ask for fewer")
         row = draw_row(space, np.random.default_rng((seed, index)), index, mode)
-        candidate = space.candidate(row).id
-        if candidate not in seen:
-            seen.add(candidate)
-            planned.append(PlannedPair(seed, index, row, candidate))
+        candidate = space.candidate(row)
+        of_the_mode = mode == "fp32" or set(candidate.precisions) != {"fp32"}
+        if of_the_mode and candidate.id not in seen:
+            seen.add(candidate.id)
+            planned.append(PlannedPair(seed, index, row, candidate.id))
             last_new = index
         index += 1
     return planned
@@ -115,7 +116,7 @@ def draw_row(space: MBConvSpace, rng: np.random.Generator, index: int, mode: str
             values = np.where(chosen, rng.choice(quantized, units), space.precisions.index("fp32"))
         case _:  # islands: runs of units that share a precision
             island = np.cumsum(rng.random(units) < 0.25)
-            values = rng.choice(menu, units)[island]
+            values = rng.choice(menu, units + 1)[island]
     return space.with_precisions(genes, values[None])[0]
 
 
@@ -154,8 +155,16 @@ def append_pair(
     """Append one measured pair as one line, synced to disk."""
     genes = "".join(DIGITS[gene] for gene in pair.row)
     values = (
-        SCHEMA_VERSION, space.preset.digest, supernet, mode, pair.seed, pair.index, pair.id, genes,
-        f"{accuracy:.6f}", images,
+        SCHEMA_VERSION,
+        space.preset.digest,
+        supernet,
+        mode,
+        pair.seed,
+        pair.index,
+        pair.id,
+        genes,
+        f"{accuracy:.6f}",
+        images,
     )
     with open(path, "ab", buffering=0) as file:
         file.write((",".join(map(str, values)) + "\n").encode())

@@ -12,7 +12,7 @@ from predictors.accuracy import AccuracyPredictor
 from predictors.pairs import Pairs
 from predictors.prediction import Prediction
 
-RESAMPLES = 500
+RESAMPLES = 300
 LEVEL = 0.95
 FEWEST_PAIRS = 10
 

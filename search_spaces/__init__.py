@@ -8,6 +8,17 @@ from search_spaces.preset import Preset, preset_from_dict, read_preset
 from search_spaces.space import Genes, SearchSpace
 
 __all__ = [
-    "Block", "BlockChoice", "BlockPosition", "Candidate", "Genes", "MBConvSpace", "Preset", "SearchSpace",
-    "get_space", "list_spaces", "preset_from_dict", "preset_path", "read_preset",
+    "Block",
+    "BlockChoice",
+    "BlockPosition",
+    "Candidate",
+    "Genes",
+    "MBConvSpace",
+    "Preset",
+    "SearchSpace",
+    "get_space",
+    "list_spaces",
+    "preset_from_dict",
+    "preset_path",
+    "read_preset",
 ]

@@ -1,0 +1,145 @@
+"""Pairs are true accuracies of calibrated subnets on validation images, and a run that is killed goes on."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_presets import make_preset
+
+from nas.errors import FileFormatError, UsageError
+from predictors.collect import collect, supernet_fingerprint
+from search_spaces import MBConvSpace
+from search_spaces.preset import Stage
+from supernets import ImageInfo, Supernet, calibrated_subnet, evaluate_accuracy, prepare
+from supernets.datasets import ImageSet, Splits
+
+SPACE = MBConvSpace(make_preset(stages=(Stage(16, 2, (1, 2)), Stage(16, 1, (1, 2)))))
+CLASSES = ("dark", "grey", "bright")
+
+
+def make_supernet(seed: int = 0) -> Supernet:
+    return Supernet(SPACE, ImageInfo("invented", CLASSES, (0.5,), (0.25,)), seed).eval()
+
+
+def make_images(count: int, seed: int) -> ImageSet:
+    """Return noisy images whose brightness tells the class."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 3
+    noise = torch.randn(count, 1, 16, 16, generator=generator) * 30
+    return ImageSet((60.0 + 60 * labels[:, None, None, None] + noise).clamp(0, 255).to(torch.uint8), labels, CLASSES)
+
+
+@pytest.fixture(scope="module")
+def splits() -> Splits:
+    validation, calibration, test = (make_images(count, seed) for seed, count in enumerate((90, 64, 0)))
+    return Splits(None, validation, calibration, test, "invented", (0.5,), (0.25,))
+
+
+@pytest.fixture(scope="module")
+def supernet() -> Supernet:
+    return make_supernet()
+
+
+def test_an_fp32_pair_is_the_accuracy_of_the_calibrated_subnet(supernet, splits, tmp_path: Path) -> None:
+    pairs = collect(supernet, splits, tmp_path / "pairs.csv", count=6)
+    assert (len(pairs), pairs.images, pairs.supernet) == (6, 90, supernet_fingerprint(supernet))
+    for row, accuracy in zip(pairs.genes, pairs.accuracy, strict=True):
+        candidate = SPACE.candidate(row)
+        subnet = calibrated_subnet(supernet, candidate, splits.calibration)
+        images = prepare(splits.validation.images, candidate.resolution, supernet.info)
+        assert accuracy == pytest.approx(evaluate_accuracy(subnet, images, splits.validation.labels), abs=0.012)
+
+
+def test_quantized_pairs_are_near_their_fp32_twins(supernet, splits, tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    quantized = collect(supernet, splits, path, count=8, mode="quantized")
+    fp32 = collect(supernet, splits, path, count=8)
+    assert len(quantized) == len(fp32) == 8
+    assert (SPACE.with_precision(quantized.genes, "fp32") != quantized.genes).any(1).all()
+    shared = [(a, b) for a in range(8) for b in range(8) if quantized.index[a] == fp32.index[b]]
+    difference = [quantized.accuracy[a] - fp32.accuracy[b] for a, b in shared]
+    assert np.abs(difference).mean() < 0.1
+
+
+def test_test_images_are_never_used(supernet, splits, tmp_path: Path) -> None:
+    assert len(splits.test) == 0
+    collect(supernet, splits, tmp_path / "pairs.csv", count=1)
+
+
+def test_more_pairs_continue_the_file(supernet, splits, tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole.csv", tmp_path / "parts.csv"
+    collect(supernet, splits, whole, count=5)
+    collect(supernet, splits, parts, count=2)
+    seen = []
+    collect(supernet, splits, parts, count=5, progress=lambda done, total: seen.append((done, total)))
+    assert parts.read_text() == whole.read_text()
+    assert seen == [(2, 5), (3, 5), (4, 5), (5, 5)]
+    collect(supernet, splits, parts, count=3)
+    assert parts.read_text() == whole.read_text()
+
+
+def test_seeds_add_other_networks_to_one_file(supernet, splits, tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    collect(supernet, splits, path, count=3, seed=0)
+    both = collect(supernet, splits, path, count=3, seed=1)
+    assert 3 < len(both) <= 6
+    assert len(np.unique(both.genes, axis=0)) == len(both)
+
+
+def test_processes_write_the_same_file(supernet, splits, tmp_path: Path) -> None:
+    one, two = tmp_path / "one.csv", tmp_path / "two.csv"
+    collect(supernet, splits, one, count=4)
+    collect(supernet, splits, two, count=4, jobs=2)
+    assert one.read_text() == two.read_text()
+
+
+def test_a_killed_run_goes_on(supernet, splits, tmp_path: Path) -> None:
+    path, whole = tmp_path / "pairs.csv", tmp_path / "whole.csv"
+    script = f"""
+        import sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        sys.path.insert(0, {str(Path(__file__).parent.parent)!r})
+        from pathlib import Path
+        from test_collect import Splits, collect, make_images, make_supernet
+        parts = [make_images(count, seed) for seed, count in enumerate((90, 64, 0))]
+        splits = Splits(None, *parts, "invented", (0.5,), (0.25,))
+        collect(make_supernet(), splits, Path({str(path)!r}), count=400)
+    """
+    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)])
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (path.exists() and path.read_text().count("\n") > 3):
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    measured = path.read_text().count("\n") - 1
+    assert 3 <= measured < 400
+    collect(supernet, splits, path, count=measured + 2)
+    collect(supernet, splits, whole, count=measured + 2)
+    assert path.read_text() == whole.read_text()
+
+
+def test_the_supernet_stays_as_it_was(supernet, splits, tmp_path: Path) -> None:
+    before = supernet_fingerprint(supernet)
+    collect(supernet, splits, tmp_path / "pairs.csv", count=2)
+    assert supernet_fingerprint(supernet) == before != supernet_fingerprint(make_supernet(seed=1))
+
+
+def test_pairs_of_another_supernet_are_refused(supernet, splits, tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    collect(supernet, splits, path, count=1)
+    with pytest.raises(FileFormatError, match=r"pairs of supernet \w+, this one is \w+; name another file"):
+        collect(make_supernet(seed=1), splits, path, count=2)
+
+
+def test_processes_do_not_share_an_accelerator(supernet, splits, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="2 jobs on cuda; allowed: 1 job on an accelerator"):
+        collect(supernet, splits, tmp_path / "pairs.csv", count=1, jobs=2, device="cuda")
+    with pytest.raises(UsageError, match="mode 'int8'; allowed: fp32, quantized"):
+        collect(supernet, splits, tmp_path / "pairs.csv", count=1, mode="int8")
