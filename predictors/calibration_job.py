@@ -1,8 +1,9 @@
 """The measuring and fitting of one calibration, resumable at every batch.
 
 Networks spread over the space are measured as long as the time allows, then networks that a search on a first fit
-proposes, so that what the fit gets wrong in a search's favour is measured. Then, in sessions of their own, networks held
-out from the fit (random ones, and ones a search proposes) and some of the fitted ones again: error beside repeatability.
+proposes, so that what the fit gets wrong in a search's favour is measured. Then, in sessions of their own, networks
+held out from the fit (random ones, and ones a search proposes) and some of the fitted ones again: error beside
+repeatability.
 """
 
 import time

@@ -25,9 +25,9 @@ def test_the_second_is_refused_by_the_name_of_the_first_and_admitted_when_it_die
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout is not None and holder.stdout.readline() == "held\n"
-        with pytest.raises(DeviceError, match=rf"device 'cpu' is being measured by process {holder.pid}; wait"):
-            with exclusive(path, "device 'cpu'"):
-                pass
+        refused = pytest.raises(DeviceError, match=rf"device 'cpu' is being measured by process {holder.pid}; wait")
+        with refused, exclusive(path, "device 'cpu'"):
+            pass
     finally:
         holder.send_signal(signal.SIGKILL)
         holder.wait()

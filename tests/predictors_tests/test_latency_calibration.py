@@ -184,9 +184,9 @@ def test_rows_of_another_shape_are_refused(finished: Path) -> None:
 
 
 def test_two_at_once_are_refused(finished: Path) -> None:
-    with exclusive(finished.parent / "simulated.lock", "device 'simulated'"):
-        with pytest.raises(DeviceError, match="device 'simulated' is being measured by process"):
-            run(SimulatedDevice())
+    refused = pytest.raises(DeviceError, match="device 'simulated' is being measured by process")
+    with exclusive(finished.parent / "simulated.lock", "device 'simulated'"), refused:
+        run(SimulatedDevice())
 
 
 def test_a_precision_that_the_device_lacks_is_refused() -> None:
