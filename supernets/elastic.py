@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from search_spaces import BlockPosition
+from supernets.convolution import depthwise, pointwise
 from supernets.subnet import InvertedResidual
 
 
@@ -38,27 +39,11 @@ class ElasticBlock(InvertedResidual):
 
     def forward_choice(self, x: Tensor, kernel: int, middle: int) -> Tensor:
         """Run the block with a kernel and a middle width on ``(n, in_width, h, w)``."""
-        y = F.conv2d(x, self.expand.conv.weight[:middle])
+        y = pointwise(x, self.expand.conv.weight[:middle])
         y = self.expand.act(sliced_batch_norm(self.expand.bn, y))
-        weight = self.depthwise_weight(kernel, middle)
-        y = F.conv2d(y, weight, stride=self.position.stride, padding=kernel // 2, groups=middle)
+        y = depthwise(y, self.depthwise_weight(kernel, middle), self.position.stride)
         y = self.depthwise.act(sliced_batch_norm(self.depthwise.bn, y))
-        y = self.project.bn(F.conv2d(y, self.project.conv.weight[:, :middle]))
-        return x + y if self.residual else y
-
-    def forward_masked(self, x: Tensor, kernel: int, middle: int) -> Tensor:
-        """Return what ``forward_choice`` returns, computed at the largest shapes: channels left out are zeroed.
-
-        For accelerators whose libraries build a plan for every new shape, which takes longer than the wasted arithmetic.
-        """
-        border = (self.kernels[-1] - kernel) // 2
-        widest = self.project.conv.in_channels
-        mask = (torch.arange(widest, device=x.device) < middle).to(x.dtype).view(1, -1, 1, 1)
-        y = self.expand(x) * mask
-        weight = F.pad(self.depthwise_weight(kernel, widest), [border] * 4)
-        y = F.conv2d(y, weight, stride=self.position.stride, padding=self.kernels[-1] // 2, groups=widest)
-        y = self.depthwise.act(self.depthwise.bn(y)) * mask
-        y = self.project(y)
+        y = self.project.bn(pointwise(y, self.project.conv.weight[:, :middle]))
         return x + y if self.residual else y
 
     @torch.no_grad()

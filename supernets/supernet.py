@@ -71,18 +71,15 @@ class Supernet(nn.Module):
         """Number of classes."""
         return len(self.info.classes)
 
-    def forward(self, x: Tensor, candidate: Candidate, *, masked: bool = False) -> Tensor:
+    def forward(self, x: Tensor, candidate: Candidate) -> Tensor:
         """Return the candidate's logits ``(n, classes)`` for preprocessed images ``(n, channels, h, w)``.
-
-        With ``masked``, blocks are computed at their largest shapes and masked, which trains faster on a GPU.
 
         In evaluation mode the batch norms use the supernet's own statistics: for accuracy, ``extract`` and recalibrate.
         """
         x = self.stem(x)
         for name, position, block in self._chosen(candidate):
             elastic: ElasticBlock = self.blocks[name]  # type: ignore[assignment]
-            run = elastic.forward_masked if masked else elastic.forward_choice
-            x = run(x, block.kernel, self.middle(position, block))
+            x = elastic.forward_choice(x, block.kernel, self.middle(position, block))
         logits: Tensor = self.head(x)
         return logits
 

@@ -1,8 +1,9 @@
 """Random subnets trained alone from scratch for the full network's epochs, to compare with the supernet's.
 
-    python experiments/subnets_alone/train_alone.py OUT.json [--device cuda] [--batch-size 1024]
+    python experiments/subnets_alone/train_alone.py OUT [--device cuda] [--batch-size 1024] [--subnet 3]
 
-Appends to OUT.json one subnet at a time, so that it can be stopped and run again.
+Writes OUT/<number>.json a subnet; those that are there are not trained again. ``--subnet`` trains one only, so that
+several can run at once.
 """
 
 import argparse
@@ -28,15 +29,16 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--subnet", type=int, choices=range(SUBNETS))
     options = parser.parse_args()
     preset, table = read_preset(preset_path(SPACE))
     plan = read_plan(table, SPACE).with_batch_size(options.batch_size)
     plan = replace(plan, stages=plan.stages[:1])
     space = get_space(SPACE, precisions=("fp32",))
     splits = load_splits(size=max(preset.resolutions), channels=preset.channels, need_train=True)
-    results = json.loads(options.out.read_text()) if options.out.exists() else []
     for number, row in enumerate(space.sample(SUBNETS, np.random.default_rng(SEED))):
-        if number < len(results):
+        path = options.out / f"{number}.json"
+        if path.exists() or options.subnet not in (None, number):
             continue
         candidate = space.candidate(row)
         with tempfile.TemporaryDirectory() as folder:
@@ -51,8 +53,8 @@ def main() -> None:
             )
             for name, part in (("validation", splits.validation), ("test", splits.test))
         }
-        results.append({"id": candidate.id, "candidate": candidate.to_dict(), "epochs": plan.stages[0].epochs, **scores})
-        write_bytes(options.out, json.dumps(results, indent=1).encode())
+        result = {"id": candidate.id, "candidate": candidate.to_dict(), "epochs": plan.stages[0].epochs, **scores}
+        write_bytes(path, json.dumps(result).encode())
         print(candidate.id, scores, flush=True)
 
 

@@ -20,9 +20,12 @@
     depths = 1
     expands = 1
     keeps = 1
+    extremes = 0.0                   # share of the draws that are the stage's largest or smallest network
 
 A stage whose four counts are all 1 trains the full network without a teacher; the full network as it stands when the
 last such stage ends is the teacher of every later stage (once-for-all's progressive shrinking, Cai et al., 2020).
+Uniform draws hardly ever meet the largest and the smallest network; ``extremes`` gives them a share of the steps, which
+is the sandwich rule (Yu et al., BigNAS, 2020) as a probability.
 """
 
 from collections.abc import Mapping
@@ -46,6 +49,7 @@ class TrainingStage:
     depths: int
     expands: int
     keeps: int
+    extremes: float
 
     @property
     def full(self) -> bool:

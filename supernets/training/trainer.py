@@ -152,9 +152,9 @@ class _Run:
             with self._autocast():
                 target = None if teacher is None else teacher_probabilities(teacher, images)
             optimizer.zero_grad(set_to_none=True)
-            for candidate in self._draw(space, images.shape[-1], stage.subnets, rng):
+            for candidate in self._draw(space, stage, images.shape[-1], rng):
                 with self._autocast():
-                    logits = self.supernet(images, candidate, masked=self.device.type == "cuda")
+                    logits = self.supernet(images, candidate)
                 loss = self._loss(logits.float(), labels, target) / stage.subnets
                 loss.backward()
                 total += loss.detach()
@@ -186,11 +186,15 @@ class _Run:
                 yield images.contiguous(memory_format=torch.channels_last), self.train_set.labels[indices]
 
     def _draw(
-        self, space: MBConvSpace, resolution: int, count: int, rng: np.random.Generator
+        self, space: MBConvSpace, stage: TrainingStage, resolution: int, rng: np.random.Generator
     ) -> list[Candidate]:
+        """Return the subnets of one step, at its resolution."""
         if self.only is not None:
-            return [self.only] * count
-        genes = space.sample(count, rng)
+            return [self.only] * stage.subnets
+        genes = space.sample(stage.subnets, rng)
+        ends = np.stack([space.largest(), space.smallest()])
+        extreme = rng.random(stage.subnets) < stage.extremes
+        genes[extreme] = ends[rng.integers(2, size=int(extreme.sum()))]
         genes[:, 0] = space.resolutions.index(resolution)
         return [space.candidate(row) for row in genes]
 
