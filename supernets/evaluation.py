@@ -17,11 +17,11 @@ def prepare(images: Tensor, resolution: int, info: ImageInfo) -> Tensor:
 
 def calibrated_subnet(supernet: Supernet, candidate: Candidate, calibration: ImageSet) -> Subnet:
     """Extract a candidate and recalibrate its batch norms on training images; the supernet is left as it was."""
-    subnet = supernet.extract(candidate)
+    subnet = supernet.extract(candidate).to(memory_format=torch.channels_last)
     device = next(supernet.parameters()).device
     images = prepare(calibration.images.to(device), candidate.resolution, supernet.info)
-    recalibrate_batch_norm(subnet, images)
-    return subnet
+    recalibrate_batch_norm(subnet, images.contiguous(memory_format=torch.channels_last))  # half the time on a processor
+    return subnet.to(memory_format=torch.contiguous_format)
 
 
 @torch.no_grad()
