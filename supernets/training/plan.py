@@ -5,7 +5,6 @@
     momentum = 0.9
     weight_decay = 3e-5              # none on batch norms, biases and kernel transforms
     label_smoothing = 0.1
-    distillation = 1.0               # weight of the soft cross-entropy to the full network
     flip = 0.5                       # augmentation, see supernets.datasets.augment
     shift = 0.07
     erase = 0.25
@@ -20,10 +19,11 @@
     depths = 1
     expands = 1
     keeps = 1
+    distillation = 1.0               # weight of the soft cross-entropy to the full network; 0 has no teacher
     extremes = 0.0                   # share of the draws that are the stage's largest or smallest network
 
-A stage whose four counts are all 1 trains the full network without a teacher; the full network as it stands when the
-last such stage ends is the teacher of every later stage (once-for-all's progressive shrinking, Cai et al., 2020).
+A stage whose four counts are all 1 trains the full network; as it stands when that stage ends, it is the teacher of the
+stages that follow (once-for-all's progressive shrinking, Cai et al., 2020).
 Uniform draws hardly ever meet the largest and the smallest network; ``extremes`` gives them a share of the steps, which
 is the sandwich rule (Yu et al., BigNAS, 2020) as a probability.
 """
@@ -49,6 +49,7 @@ class TrainingStage:
     depths: int
     expands: int
     keeps: int
+    distillation: float
     extremes: float
 
     @property
@@ -84,7 +85,6 @@ class TrainingPlan:
     momentum: float
     weight_decay: float
     label_smoothing: float
-    distillation: float
     flip: float
     shift: float
     erase: float

@@ -111,7 +111,7 @@ class _Run:
         previous = self.plan.stages[max(0, number - 1)]
         if progress.epoch == 0 and stage.width_choices != previous.width_choices:
             self.supernet.sort_channels(previous.space(self.supernet.space.preset))
-        teacher = None if stage.full else self._teacher(new=progress.epoch == 0 and previous.full)
+        teacher = self._load_teacher() if stage.distillation else None
         optimizer = torch.optim.SGD(
             param_groups_weight_decay(self.supernet, self.plan.weight_decay, self._undecayed()),
             lr=stage.learning_rate, momentum=self.plan.momentum, nesterov=True,
@@ -135,6 +135,9 @@ class _Run:
             progress.log.append(line)
             save_checkpoint(self.out, self.supernet, self.plan, self.seed, progress)
             self.report(line)
+        if stage.full:
+            teacher = calibrated_subnet(self.supernet, self.full, self.calibration)
+            write_tensors(self.out / TEACHER_NAME, teacher.state_dict(), *TEACHER, {})
 
     def _epoch(
         self, number: int, epoch: int, space: MBConvSpace, teacher: Subnet | None,
@@ -155,7 +158,7 @@ class _Run:
             for candidate in self._draw(space, stage, images.shape[-1], rng):
                 with self._autocast():
                     logits = self.supernet(images, candidate)
-                loss = self._loss(logits.float(), labels, target) / stage.subnets
+                loss = self._loss(logits.float(), labels, target, stage.distillation) / stage.subnets
                 loss.backward()
                 total += loss.detach()
             optimizer.step()
@@ -198,9 +201,9 @@ class _Run:
         genes[:, 0] = space.resolutions.index(resolution)
         return [space.candidate(row) for row in genes]
 
-    def _loss(self, logits: Tensor, labels: Tensor, target: Tensor | None) -> Tensor:
+    def _loss(self, logits: Tensor, labels: Tensor, target: Tensor | None, distillation: float) -> Tensor:
         loss = F.cross_entropy(logits, labels, label_smoothing=self.plan.label_smoothing)
-        return loss if target is None else loss + self.plan.distillation * F.cross_entropy(logits, target)
+        return loss if target is None else loss + distillation * F.cross_entropy(logits, target)
 
     def _validate(self, space: MBConvSpace) -> dict[str, float]:
         """Return the validation accuracy of the largest and the smallest network of the stage, or of the only one."""
@@ -215,12 +218,10 @@ class _Run:
         images = prepare(self.validation.images, candidate.resolution, self.supernet.info)
         return evaluate_accuracy(subnet, images, self.validation.labels)
 
-    def _teacher(self, new: bool) -> Subnet:
-        """Return the full network as it stood when the elastic stages began; ``new`` when they begin now."""
+    def _load_teacher(self) -> Subnet:
+        """Return the full network as it stood when its stage ended."""
         path = self.out / TEACHER_NAME
-        teacher = calibrated_subnet(self.supernet, self.full, self.calibration)
-        if new:
-            write_tensors(path, teacher.state_dict(), *TEACHER, {})
+        teacher = self.supernet.extract(self.full)
         load_tensors(teacher, read_tensors(path, *TEACHER)[0], path)
         return teacher
 
