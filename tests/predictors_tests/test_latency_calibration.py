@@ -13,6 +13,7 @@ from latency_tables import FULL, Measurement, SimulatedDevice
 from latency_tables.builder import timing_model
 from latency_tables.features import Images
 from latency_tables.lock import exclusive
+from latency_tables.rows import read_rows
 from latency_tables.simulated import CostModel
 from nas.errors import DeviceError, FileFormatError, UsageError
 from predictors import Calibration, CalibrationPlan, calibrate, calibration_changes, load_calibration
@@ -21,7 +22,7 @@ from search_spaces import Genes, MBConvSpace
 
 SPACE = tiny_space()
 IMAGES = {"channels": 1, "classes": 3}
-MEASURING = replace(FULL, values=1, min_rounds=3, max_rounds=3, warm_seconds=0.01)
+MEASURING = replace(FULL, values=1, min_rounds=3, max_rounds=3, warm_seconds=0.01, seconds=1e6)
 PLAN = CalibrationPlan(
     seconds=0.0, batch=15, min_batches=2, max_batches=2, held_out=6, measuring=MEASURING, judging=MEASURING
 )
@@ -122,6 +123,13 @@ def test_more_time_measures_more_networks() -> None:
     device = CountingDevice()
     calibrate(device, SPACE, plan=replace(PLAN, seconds=1e6, max_batches=4), **IMAGES)
     assert device.batches == [15, 15, 15, 15, 15, 18]
+
+
+def test_little_time_means_fewer_rounds() -> None:
+    plan = replace(PLAN, seconds=6.0, measuring=replace(MEASURING, max_rounds=20, min_rounds=20, seconds=None))
+    folder = calibrate(SimulatedDevice(), SPACE, plan=plan, **IMAGES).folder
+    rows = read_rows(folder / "networks.csv")
+    assert {row.rounds for row in rows if row.role == "spread"} <= set(range(1, 6))
 
 
 def test_a_changed_device_is_noticed_and_what_changed_is_said() -> None:
