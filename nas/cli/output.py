@@ -44,8 +44,9 @@ def _print_rich(columns: Sequence[str], rows: Sequence[Sequence[str]], title: st
     table = Table(
         title=title or None, title_justify="left", box=box.SIMPLE_HEAD, header_style="bold", padding=(0, 1, 0, 0)
     )
-    for name, side in zip(columns, aligned, strict=True):
-        table.add_column(name, justify="right" if side == "r" else "left", no_wrap=True)
+    for number, (name, side) in enumerate(zip(columns, aligned, strict=True), start=1):
+        wraps = number == len(columns) and side != "r"  # a last column of prose gives way to the others
+        table.add_column(name, justify="right" if side == "r" else "left", no_wrap=not wraps)
     for row in rows:
         chosen = row[0].startswith("→")
         table.add_row(*(Text(cell) for cell in row), style="bold green" if chosen else None)
