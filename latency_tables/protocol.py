@@ -73,6 +73,7 @@ class MeasuringPlan:
 
 
 FULL = MeasuringPlan()
+WARM_CHUNKS, WARM_CHUNK_SECONDS = 4, 0.002  # a warm-up is at least so many pieces, of about so long after the first
 
 
 class _Model:
@@ -177,14 +178,14 @@ def _round(
 
 
 def _warm(runner: Runner, runs: int, seconds: float) -> float:
-    """Run for at least ``runs`` inferences and ``seconds``; return the seconds of one inference at the end."""
-    spent, chunk = 0.0, max(1, runs)
-    while True:
+    """Run for at least ``runs`` inferences and ``seconds``; return the seconds of one inference, undisturbed."""
+    spent, chunk, times = 0.0, max(1, runs), []
+    while spent < seconds or len(times) < WARM_CHUNKS:
         took = max(runner.run(chunk), 1e-9)
+        times.append(took / chunk)
         spent += took
-        if spent >= seconds:
-            return took / chunk
-        chunk = int(np.clip(0.05 * chunk / took, 1, 10_000))
+        chunk = int(np.clip(WARM_CHUNK_SECONDS / times[-1], 1, 10_000))
+    return min(times)
 
 
 def _summary(

@@ -102,12 +102,22 @@ def test_bursts_of_others_are_passed_over_but_show_in_the_plain_mean() -> None:
     assert found.mean_ms > 1.5
 
 
+def test_a_stall_while_warming_up_does_not_shorten_the_values() -> None:
+    machine, rng = Machine(), np.random.default_rng(0)
+    models = {
+        "a": Model(machine, "a", 1.0, lambda: 40.0 if machine.log.count("a") == 1 else rng.choice([1.0, 1.0, 4.0]))
+    }
+    found = measure(machine, models, replace(FULL, warm_seconds=0.03))["a"]
+    assert found.latency_ms == pytest.approx(1.0, rel=0.001)
+    assert machine.log.count("a") > FULL.min_rounds * FULL.values * FULL.value_seconds / 0.001
+
+
 def test_every_round_times_every_model_once_in_an_order_of_its_own() -> None:
     machine = Machine()
     names = list("abcdef")
     plan = replace(FULL, values=1, value_seconds=0.001, min_rounds=6, max_rounds=6, warm_seconds=0.0, warm_runs=1)
     measure(machine, {name: Model(machine, name, 1.0) for name in names}, plan)
-    timed = [name for name in machine.log if name != "reference"][len(names) :]  # after the warm-up
+    timed = [name for name in machine.log if name != "reference"][4 * len(names) :]  # after the warm-up
     rounds = [timed[at : at + 2 * len(names) : 2] for at in range(0, len(timed), 2 * len(names))]
     assert len(rounds) == 6 and all(sorted(one) == names for one in rounds)
     assert len({tuple(one) for one in rounds}) > 1
