@@ -7,6 +7,16 @@ from supernets.supernet import ImageInfo, Supernet
 from supernets.weights import get_supernet, list_supernets, load_supernet, save_supernet, supernet_folder
 
 __all__ = [
-    "ImageInfo", "Subnet", "Supernet", "calibrated_subnet", "evaluate_accuracy", "get_supernet", "list_supernets",
-    "load_supernet", "prepare", "recalibrate_batch_norm", "save_supernet", "supernet_folder",
+    "ImageInfo",
+    "Subnet",
+    "Supernet",
+    "calibrated_subnet",
+    "evaluate_accuracy",
+    "get_supernet",
+    "list_supernets",
+    "load_supernet",
+    "prepare",
+    "recalibrate_batch_norm",
+    "save_supernet",
+    "supernet_folder",
 ]

@@ -1,8 +1,8 @@
 """Convolutions whose channel count changes from step to step.
 
-On a GPU, cuDNN builds a plan for every new shape, which for depthwise convolutions takes about a second, and its depthwise
-kernels leave most of the device idle. So there a 1x1 convolution is a matrix product over pixels, and a depthwise
-convolution of a small feature map is one batched product with its band matrices. Elsewhere both are ``conv2d``.
+On a GPU, cuDNN builds a plan for every new shape, which for depthwise convolutions takes about a second. So there a 1x1
+convolution is a matrix product over pixels, and a depthwise convolution of a small feature map is one batched product
+with its band matrices. Elsewhere both are ``conv2d``.
 """
 
 import functools
@@ -23,27 +23,26 @@ def pointwise(x: Tensor, weight: Tensor) -> Tensor:
 
 def depthwise(x: Tensor, weight: Tensor, stride: int) -> Tensor:
     """Convolve each channel of ``(n, c, h, w)`` by its own ``weight (c, 1, k, k)``, padded by ``k // 2``."""
-    count, channels, height, width = x.shape
-    kernel = weight.shape[-1]
-    if not x.is_cuda or height * width > LARGEST_MAP:
-        return F.conv2d(x, weight, stride=stride, padding=kernel // 2, groups=channels)
+    if not x.is_cuda or x.shape[2] * x.shape[3] > LARGEST_MAP:
+        return F.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2, groups=x.shape[1])
     return banded_depthwise(x, weight, stride)
 
 
 def banded_depthwise(x: Tensor, weight: Tensor, stride: int) -> Tensor:
     """Compute ``depthwise`` as one matrix product a channel: pixels in times band matrix."""
     count, channels, height, width = x.shape
-    kernel = weight.shape[-1]
-    taps = _taps(kernel, height, width, stride, x.device)
+    taps = _taps(weight.shape[-1], height, width, stride, x.device)
     bands = (weight.view(channels, -1) @ taps.flatten(1)).view(channels, height * width, -1)
     y = torch.bmm(x.permute(1, 0, 2, 3).reshape(channels, count, height * width), bands)
     out_height, out_width = -(-height // stride), -(-width // stride)
-    return y.view(channels, count, out_height, out_width).permute(1, 0, 2, 3).contiguous(memory_format=torch.channels_last)
+    return (
+        y.view(channels, count, out_height, out_width).permute(1, 0, 2, 3).contiguous(memory_format=torch.channels_last)
+    )
 
 
 @functools.lru_cache(maxsize=256)
 def _taps(kernel: int, height: int, width: int, stride: int, device: torch.device) -> Tensor:
-    """Return which input pixel each tap of the kernel reads for each output pixel: one-hot ``(k * k, h * w, outputs)``."""
+    """Return the input pixel each tap reads for each output pixel: one-hot ``(k * k, h * w, outputs)``."""
     impulses = torch.eye(kernel * kernel, device=device).view(kernel * kernel, 1, kernel, kernel)
     pixels = torch.eye(height * width, device=device).view(height * width, 1, height, width)
     responses = F.conv2d(pixels, impulses, stride=stride, padding=kernel // 2)

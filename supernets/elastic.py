@@ -5,6 +5,8 @@ block and step (7 to 5: 25 x 25, 5 to 3: 9 x 9), initialised to the identity; a 
 Departure: the choice is an argument of ``forward``; no layer remembers an active subnet.
 """
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,6 +14,8 @@ from torch import Tensor, nn
 from search_spaces import BlockPosition
 from supernets.convolution import depthwise, pointwise
 from supernets.subnet import InvertedResidual
+
+STATISTICS = ("weight", "bias", "running_mean", "running_var")  # of a batch norm, one value a channel
 
 
 class ElasticBlock(InvertedResidual):
@@ -21,15 +25,14 @@ class ElasticBlock(InvertedResidual):
         super().__init__(position, kernel=kernels[-1], middle=middle, activation=activation)
         self.position = position
         self.kernels = kernels
-        self.transforms = nn.ParameterDict({
-            f"{large}to{small}": nn.Parameter(torch.eye(small * small))
-            for small, large in zip(kernels[:-1], kernels[1:], strict=True)
-        })
+        self.transforms = nn.ParameterDict(
+            {f"{large}to{small}": nn.Parameter(torch.eye(small * small)) for small, large in pairwise(kernels)}
+        )
 
     def depthwise_weight(self, kernel: int, middle: int) -> Tensor:
         """Return the depthwise weight ``(middle, 1, kernel, kernel)``."""
         weight: Tensor = self.depthwise.conv.weight[:middle]
-        for small, large in reversed(list(zip(self.kernels[:-1], self.kernels[1:], strict=True))):
+        for small, large in reversed(list(pairwise(self.kernels))):
             if kernel > small:
                 break
             border = (large - small) // 2
@@ -53,7 +56,11 @@ class ElasticBlock(InvertedResidual):
         block.expand.conv.weight.copy_(self.expand.conv.weight[:middle])
         block.depthwise.conv.weight.copy_(self.depthwise_weight(kernel, middle))
         block.project.conv.weight.copy_(self.project.conv.weight[:, :middle])
-        for mine, theirs in ((self.expand, block.expand), (self.depthwise, block.depthwise), (self.project, block.project)):
+        for mine, theirs in (
+            (self.expand, block.expand),
+            (self.depthwise, block.depthwise),
+            (self.project, block.project),
+        ):
             copy_batch_norm(mine.bn, theirs.bn)
         return block
 
@@ -69,14 +76,14 @@ class ElasticBlock(InvertedResidual):
         """
         importance = self.project.conv.weight.abs().sum(dim=(0, 2, 3))
         order = []
-        for begin, end in zip([0, *trained[:-1]], trained, strict=True):
+        for begin, end in pairwise([0, *trained]):
             order.append(begin + torch.argsort(importance[begin:end], descending=True, stable=True))
         permutation = torch.cat(order)
         self.project.conv.weight.copy_(self.project.conv.weight[:, permutation])
         for layer in (self.expand, self.depthwise):
             layer.conv.weight.copy_(layer.conv.weight[permutation])
-            for tensor in (layer.bn.weight, layer.bn.bias, layer.bn.running_mean, layer.bn.running_var):
-                tensor.copy_(tensor[permutation])
+            for name in STATISTICS:
+                getattr(layer.bn, name).copy_(getattr(layer.bn, name)[permutation])
 
 
 def sliced_batch_norm(bn: nn.BatchNorm2d, x: Tensor) -> Tensor:
@@ -84,13 +91,19 @@ def sliced_batch_norm(bn: nn.BatchNorm2d, x: Tensor) -> Tensor:
     width = x.shape[1]
     assert bn.running_mean is not None and bn.running_var is not None and bn.momentum is not None
     return F.batch_norm(
-        x, bn.running_mean[:width], bn.running_var[:width], bn.weight[:width], bn.bias[:width],
-        bn.training, bn.momentum, bn.eps,
+        x,
+        bn.running_mean[:width],
+        bn.running_var[:width],
+        bn.weight[:width],
+        bn.bias[:width],
+        bn.training,
+        bn.momentum,
+        bn.eps,
     )
 
 
 def copy_batch_norm(source: nn.BatchNorm2d, target: nn.BatchNorm2d) -> None:
     """Copy the first channels' parameters and statistics of ``source`` into the narrower ``target``."""
     width = target.num_features
-    for name in ("weight", "bias", "running_mean", "running_var"):
+    for name in STATISTICS:
         getattr(target, name).copy_(getattr(source, name)[:width])

@@ -10,16 +10,21 @@ from search_spaces import BlockPosition, Candidate, MBConvSpace
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "hswish": nn.Hardswish}
 
 
-def conv_bn(
-    in_width: int, out_width: int, kernel: int, *, stride: int = 1, groups: int = 1, activation: str | None
-) -> nn.Sequential:
-    """Return convolution, batch norm and, unless ``activation`` is None, the activation, as ``conv``, ``bn``, ``act``."""
-    layers: OrderedDict[str, nn.Module] = OrderedDict()
-    layers["conv"] = nn.Conv2d(in_width, out_width, kernel, stride, kernel // 2, groups=groups, bias=False)
-    layers["bn"] = nn.BatchNorm2d(out_width)
-    if activation is not None:
-        layers["act"] = ACTIVATIONS[activation]()
-    return nn.Sequential(layers)
+class ConvBN(nn.Sequential):
+    """Convolution, batch norm and, unless ``activation`` is None, the activation, as ``conv``, ``bn``, ``act``."""
+
+    conv: nn.Conv2d
+    bn: nn.BatchNorm2d
+    act: nn.Module
+
+    def __init__(
+        self, in_width: int, out_width: int, kernel: int, *, stride: int = 1, groups: int = 1, activation: str | None
+    ):
+        super().__init__()
+        self.conv = nn.Conv2d(in_width, out_width, kernel, stride, kernel // 2, groups=groups, bias=False)
+        self.bn = nn.BatchNorm2d(out_width)
+        if activation is not None:
+            self.act = ACTIVATIONS[activation]()
 
 
 class InvertedResidual(nn.Module):
@@ -28,11 +33,9 @@ class InvertedResidual(nn.Module):
     def __init__(self, position: BlockPosition, *, kernel: int, middle: int, activation: str):
         super().__init__()
         self.residual = position.residual
-        self.expand = conv_bn(position.in_width, middle, 1, activation=activation)
-        self.depthwise = conv_bn(
-            middle, middle, kernel, stride=position.stride, groups=middle, activation=activation
-        )
-        self.project = conv_bn(middle, position.out_width, 1, activation=None)
+        self.expand = ConvBN(position.in_width, middle, 1, activation=activation)
+        self.depthwise = ConvBN(middle, middle, kernel, stride=position.stride, groups=middle, activation=activation)
+        self.project = ConvBN(middle, position.out_width, 1, activation=None)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(n, in_width, h, w)`` to ``(n, out_width, h / stride, w / stride)``, rounded up."""
@@ -40,9 +43,9 @@ class InvertedResidual(nn.Module):
         return x + y if self.residual else y
 
 
-def make_head(preset_width: int, head_width: int, classes: int, *, activation: str, dropout: float) -> nn.Sequential:
+def make_head(preset_width: int, head_width: int, classes: int, *, activation: str, dropout: float) -> ConvBN:
     """Return the last 1x1 convolution, the mean over pixels, and the classifier."""
-    head = conv_bn(preset_width, head_width, 1, activation=activation)
+    head = ConvBN(preset_width, head_width, 1, activation=activation)
     head.add_module("pool", nn.AdaptiveAvgPool2d(1))
     head.add_module("flatten", nn.Flatten())
     head.add_module("dropout", nn.Dropout(dropout))
@@ -53,19 +56,19 @@ def make_head(preset_width: int, head_width: int, classes: int, *, activation: s
 class Subnet(nn.Module):
     """The network of one candidate.
 
-    Units of precision are ``stem``, ``blocks.block_<stage>_<index>`` and ``head``: module paths, and prefixes of the node
-    names in the exported graph.
+    Units of precision are ``stem``, ``blocks.block_<stage>_<index>`` and ``head``: module paths, and prefixes of the
+    node names in the exported graph.
     """
 
     def __init__(self, space: MBConvSpace, candidate: Candidate, *, channels: int, classes: int):
         super().__init__()
         preset = space.preset
         self.candidate = candidate
-        self.stem = conv_bn(
-            channels, preset.stem_width, 3, stride=preset.stem_stride, activation=preset.activation
-        )
+        self.stem = ConvBN(channels, preset.stem_width, 3, stride=preset.stem_stride, activation=preset.activation)
         blocks: OrderedDict[str, nn.Module] = OrderedDict()
-        for position, block in zip(space.block_positions, (b for stage in candidate.blocks for b in stage), strict=True):
+        for position, block in zip(
+            space.block_positions, (b for stage in candidate.blocks for b in stage), strict=True
+        ):
             if block is not None:
                 middle = preset.middle(position.in_width, block.expand, block.keep)
                 blocks[f"block_{position.stage}_{position.index}"] = InvertedResidual(

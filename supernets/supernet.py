@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from nas.errors import UsageError
 from search_spaces import Block, BlockPosition, Candidate, MBConvSpace
 from supernets.elastic import ElasticBlock
-from supernets.subnet import Subnet, conv_bn, initialise, make_head
+from supernets.subnet import ConvBN, Subnet, initialise, make_head
 
 
 @dataclass(frozen=True)
@@ -44,20 +44,24 @@ class Supernet(nn.Module):
         preset = space.preset
         self.space = space
         self.info = info
-        self.stem = conv_bn(
-            info.channels, preset.stem_width, 3, stride=preset.stem_stride, activation=preset.activation
+        self.stem = ConvBN(info.channels, preset.stem_width, 3, stride=preset.stem_stride, activation=preset.activation)
+        self.blocks = nn.ModuleDict(
+            {
+                f"block_{position.stage}_{position.index}": ElasticBlock(
+                    position,
+                    kernels=preset.kernels,
+                    middle=max(choice.middle for choice in space.block_choices(number)),
+                    activation=preset.activation,
+                )
+                for number, position in enumerate(space.block_positions)
+            }
         )
-        self.blocks = nn.ModuleDict({
-            f"block_{position.stage}_{position.index}": ElasticBlock(
-                position,
-                kernels=preset.kernels,
-                middle=max(choice.middle for choice in space.block_choices(number)),
-                activation=preset.activation,
-            )
-            for number, position in enumerate(space.block_positions)
-        })
         self.head = make_head(
-            preset.stages[-1].width, preset.head_width, self.classes, activation=preset.activation, dropout=preset.dropout
+            preset.stages[-1].width,
+            preset.head_width,
+            self.classes,
+            activation=preset.activation,
+            dropout=preset.dropout,
         )
         initialise(self, torch.Generator().manual_seed(seed))
 

@@ -72,8 +72,10 @@ def load_supernet(path: Path) -> Supernet:
     """
     tensors, info = read_tensors(path, SCHEMA, SCHEMA_VERSION)
     try:
-        images = {key: tuple(value) if isinstance(value, list) else value for key, value in info["images"].items()}
-        supernet = Supernet(MBConvSpace(preset_from_dict(info["preset"], str(path))), ImageInfo(**images))
+        images = ImageInfo(
+            info["images"]["dataset"], *(tuple(info["images"][name]) for name in ("classes", "mean", "std"))
+        )
+        supernet = Supernet(MBConvSpace(preset_from_dict(info["preset"], str(path))), images)
     except (KeyError, TypeError, AttributeError) as error:
         raise FileFormatError(f"{path}: its header does not describe a supernet ({error})") from error
     load_tensors(supernet, tensors, path)

@@ -42,9 +42,7 @@ def main() -> None:
             continue
         candidate = space.candidate(row)
         with tempfile.TemporaryDirectory() as folder:
-            supernet = train(
-                space, splits, Path(folder), plan=plan, seed=number, device=options.device, only=candidate
-            )
+            supernet = train(space, splits, Path(folder), plan=plan, seed=number, device=options.device, only=candidate)
         subnet = calibrated_subnet(supernet, candidate, splits.calibration)
         device = next(subnet.parameters()).device
         scores = {

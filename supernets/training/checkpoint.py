@@ -1,4 +1,4 @@
-"""The state of a training run after a whole epoch: weights, momentum, and where it stands. Safetensors, written atomically."""
+"""The state of a training run after a whole epoch: weights, momentum, and where it stands; written atomically."""
 
 import hashlib
 import json
@@ -45,7 +45,10 @@ def save_checkpoint(out: Path, supernet: Supernet, plan: TrainingPlan, seed: int
     tensors = {f"model.{name}": tensor for name, tensor in supernet.state_dict().items()}
     tensors |= {f"momentum.{name}": tensor for name, tensor in progress.momentum.items()}
     info = {
-        "run": run_identity(supernet, plan, seed), "stage": progress.stage, "epoch": progress.epoch, "log": progress.log,
+        "run": run_identity(supernet, plan, seed),
+        "stage": progress.stage,
+        "epoch": progress.epoch,
+        "log": progress.log,
     }
     write_tensors(out / FILE_NAME, tensors, SCHEMA, SCHEMA_VERSION, info)
     write_bytes(out / LOG_NAME, "".join(json.dumps(line) + "\n" for line in progress.log).encode())
@@ -63,7 +66,9 @@ def load_checkpoint(out: Path, supernet: Supernet, plan: TrainingPlan, seed: int
         return Progress()
     tensors, info = read_tensors(path, SCHEMA, SCHEMA_VERSION)
     if info.get("run") != run_identity(supernet, plan, seed):
-        raise UsageError(f"{path} is of a run with another space, plan, seed or data set; name another folder with --out")
+        raise UsageError(
+            f"{path} is of a run with another space, plan, seed or data set; name another folder with --out"
+        )
     load_tensors(supernet, _part(tensors, "model."), path)
     try:
         return Progress(int(info["stage"]), int(info["epoch"]), _part(tensors, "momentum."), list(info["log"]))

@@ -109,7 +109,7 @@ def read_plan(table: Mapping[str, Any], source: str) -> TrainingPlan:
     """Build a plan from a preset's ``[training]`` table.
 
     Raises:
-        FileFormatError: A key is missing, unknown, of the wrong type or out of range; the message begins with ``source``.
+        FileFormatError: A key is missing, unknown, of the wrong type or out of range; the message names it.
     """
     if not table:
         raise FileFormatError(f"{source}: it has no [training] table, which training needs")

@@ -1,4 +1,4 @@
-"""Progressive shrinking (Once-for-all, Cai et al., 2020): full network, then kernels, depths, widths, one after another.
+"""Progressive shrinking (Once-for-all, Cai et al., 2020): the full network, then kernels, depths and widths in turn.
 
 Each step draws one resolution and some subnets of the stage's space; the loss is cross-entropy plus, after the full
 stages, soft cross-entropy to the full network. Channels are sorted by importance before each stage that opens widths.
@@ -75,7 +75,7 @@ def train(
         raise DataError(f"{splits.name}: no training images were loaded; load the splits with need_train=True")
     info = ImageInfo(splits.name, splits.classes, splits.mean, splits.std)
     supernet = Supernet(space, info, seed).to(device)
-    supernet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    supernet.to(memory_format=torch.channels_last)
     progress = load_checkpoint(out, supernet, plan, seed)
     run = _Run(supernet, splits, out, plan, seed, only, report)
     while True:
@@ -91,7 +91,13 @@ class _Run:
     """One training run: what stays the same over its stages."""
 
     def __init__(
-        self, supernet: Supernet, splits: Splits, out: Path, plan: TrainingPlan, seed: int, only: Candidate | None,
+        self,
+        supernet: Supernet,
+        splits: Splits,
+        out: Path,
+        plan: TrainingPlan,
+        seed: int,
+        only: Candidate | None,
         report: Report,
     ):
         self.supernet, self.out, self.plan, self.seed = supernet, out, plan, seed
@@ -113,18 +119,24 @@ class _Run:
             self.supernet.sort_channels(previous.space(self.supernet.space.preset))
         teacher = self._load_teacher() if stage.distillation else None
         optimizer = torch.optim.SGD(
-            param_groups_weight_decay(self.supernet, self.plan.weight_decay, self._undecayed()),
-            lr=stage.learning_rate, momentum=self.plan.momentum, nesterov=True,
+            param_groups_weight_decay(self.supernet, self.plan.weight_decay, no_weight_decay_list=self._undecayed()),
+            lr=stage.learning_rate,
+            momentum=self.plan.momentum,
+            nesterov=True,
         )
         restore_momentum(self.supernet, optimizer, progress.momentum)
         steps = len(self.train_set) // self.plan.batch_size
         if steps == 0:
             raise DataError(
-                f"{len(self.train_set)} training images; allowed: at least the plan's batch size, {self.plan.batch_size}"
+                f"{len(self.train_set)} training images; allowed: one batch ({self.plan.batch_size}, --batch-size)"
             )
         scheduler = CosineLRScheduler(
-            optimizer, t_initial=stage.epochs * steps, warmup_t=stage.warmup_epochs * steps, warmup_prefix=False,
-            warmup_lr_init=stage.learning_rate / 100, t_in_epochs=False,
+            optimizer,
+            t_initial=stage.epochs * steps,
+            warmup_t=stage.warmup_epochs * steps,
+            warmup_prefix=False,
+            warmup_lr_init=stage.learning_rate / 100,
+            t_in_epochs=False,
         )
         for epoch in range(progress.epoch, stage.epochs):
             line = {"stage": stage.name, "epoch": epoch + 1, "epochs": stage.epochs}
@@ -140,8 +152,13 @@ class _Run:
             write_tensors(self.out / TEACHER_NAME, teacher.state_dict(), *TEACHER, {})
 
     def _epoch(
-        self, number: int, epoch: int, space: MBConvSpace, teacher: Subnet | None,
-        optimizer: torch.optim.Optimizer, scheduler: CosineLRScheduler,
+        self,
+        number: int,
+        epoch: int,
+        space: MBConvSpace,
+        teacher: Subnet | None,
+        optimizer: torch.optim.Optimizer,
+        scheduler: CosineLRScheduler,
     ) -> dict[str, Any]:
         """Go once over the training images; return the epoch's mean loss and speed."""
         stage, begin = self.plan.stages[number], time.monotonic()
@@ -165,7 +182,7 @@ class _Run:
             self.report({"step": step + 1, "steps": steps})
         mean = float(total) / steps
         if not np.isfinite(mean):
-            raise TrainingError(f"stage {stage.name}, epoch {epoch + 1}: the loss is {mean}; lower training.stage.learning_rate")
+            raise TrainingError(f"stage {stage.name}, epoch {epoch + 1}: the loss is {mean}; lower its learning_rate")
         seconds = time.monotonic() - begin
         speed = steps * self.plan.batch_size * stage.subnets / seconds
         return {"learning_rate": optimizer.param_groups[0]["lr"], "loss": mean, "images_per_second": round(speed)}
@@ -175,7 +192,7 @@ class _Run:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
 
     def _batches(self, space: MBConvSpace, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield augmented batches, each resized to a resolution drawn anew; what is left of the last batch is dropped."""
+        """Yield augmented batches, each at a resolution drawn anew; what is left of the last batch is dropped."""
         plan = self.plan
         generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
         order = torch.from_numpy(rng.permutation(len(self.train_set))).to(self.device)
