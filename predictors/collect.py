@@ -1,8 +1,8 @@
 """Collects (candidate, accuracy) pairs of a supernet, for the accuracy predictor.
 
 Every candidate is cut out, its batch norms are recalibrated on the calibration images, and its accuracy is counted on
-the validation images; test images are never touched. Pairs in fp32 run in torch, on any device; pairs with quantized
-units run as the exported file does, in onnxruntime. Each pair is on disk before it is reported: a killed run goes on.
+the validation images; test images are never touched. Networks run as their exported files do, in onnxruntime on the
+CPU, or, in fp32, by torch on an accelerator. Each pair is on disk before it is reported: a killed run goes on.
 """
 
 import hashlib
@@ -17,12 +17,12 @@ from torch import Tensor
 from nas.errors import UsageError
 from predictors.pairs import Pairs, append_pair, check_mode, measured_ids, open_pairs, plan_pairs, read_pairs
 from search_spaces import Candidate
-from supernets import Supernet, calibrated_subnet, evaluate_accuracy, prepare, recalibrate_batch_norm
-from supernets.datasets import Splits
+from supernets import Supernet, evaluate_accuracy, prepare, recalibrate_batch_norm
+from supernets.datasets import ImageSet, Splits
 
 RANGE_IMAGES = 512  # calibration images that activation ranges are taken from
-SESSION_BATCH = 8  # images per inference of a quantized graph; the fastest on one thread
-TORCH_BATCH = 5000  # images per inference on an accelerator; a CPU is faster with batches that fit its cache
+SESSION_BATCH = 8  # images per inference of a graph; the fastest on one thread
+TORCH_BATCH = 5000  # images per inference on an accelerator
 
 Progress = Callable[[int, int], None]
 """Called with (pairs there are, pairs asked for)."""
@@ -49,7 +49,7 @@ def collect(
         count: Pairs of this seed and mode wanted.
         mode: ``fp32``, or ``quantized`` for mixed precisions.
         seed: Of the candidates; the accuracies have no randomness.
-        device: A torch device, for fp32 pairs.
+        device: A torch device; pairs with quantized units are measured on the CPU in any case.
         jobs: Processes.
         progress: Called at the start and after every pair.
 
@@ -67,8 +67,11 @@ def collect(
     done = measured_ids(path, space, supernet=fingerprint)
     planned = plan_pairs(space, count, seed=seed, mode=mode)
     left = [pair for pair in planned if pair.id not in done]
+    by_torch = mode == "fp32" and torch.device(device).type != "cpu"
     measure: Measure = (
-        TorchAccuracy(supernet, splits, torch.device(device)) if mode == "fp32" else QuantizedAccuracy(supernet, splits)
+        TorchAccuracy(supernet, splits, torch.device(device))
+        if by_torch
+        else GraphAccuracy(supernet, splits.calibration, splits.validation)
     )
     progress(count - len(left), count)
     accuracies = _in_order(measure, (space.candidate(pair.row) for pair in left), jobs)
@@ -109,41 +112,36 @@ def _single_threaded(measure: Measure, candidate: Candidate) -> float:
 
 
 class TorchAccuracy:
-    """Validation accuracy of an fp32 candidate in torch; images stay on the device, one copy a resolution."""
+    """Validation accuracy of an fp32 candidate by torch on an accelerator, where images stay, one copy a resolution."""
 
     def __init__(self, supernet: Supernet, splits: Splits, device: torch.device):
         self.supernet, self.splits, self.device = supernet, splits, device
         self.labels = splits.validation.labels.to(device)
-        on_cpu = device.type == "cpu"
-        self.batch = 200 if on_cpu else TORCH_BATCH
-        self.layout = torch.channels_last if on_cpu else torch.contiguous_format  # a third faster on a CPU
         self.images: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __call__(self, candidate: Candidate) -> float:
         """Return the fraction of validation images that are right."""
         subnet = self.supernet.extract(candidate).to(self.device)
         calibration, validation = self._prepared(candidate.resolution)
-        subnet.to(memory_format=self.layout)
         recalibrate_batch_norm(subnet, calibration)
-        return evaluate_accuracy(subnet, validation, self.labels, self.batch)
+        return evaluate_accuracy(subnet, validation, self.labels, TORCH_BATCH)
 
     def _prepared(self, resolution: int) -> tuple[Tensor, Tensor]:
         """Return calibration and validation images at a resolution."""
         if resolution not in self.images:
-            info = self.supernet.info
-            parts = [part.images.to(self.device) for part in (self.splits.calibration, self.splits.validation)]
-            calibration, validation = (prepare(images, resolution, info) for images in parts)
-            layout = self.layout
-            self.images[resolution] = calibration.to(memory_format=layout), validation.to(memory_format=layout)
+            parts = (part.images.to(self.device) for part in (self.splits.calibration, self.splits.validation))
+            calibration, validation = (prepare(images, resolution, self.supernet.info) for images in parts)
+            self.images[resolution] = calibration, validation
         return self.images[resolution]
 
 
 @dataclass(frozen=True)
-class QuantizedAccuracy:
-    """Validation accuracy of a candidate with quantized units, from the quantized graph in onnxruntime."""
+class GraphAccuracy:
+    """Validation accuracy of a candidate from its graph, quantized if it has such units, in onnxruntime on the CPU."""
 
     supernet: Supernet
-    splits: Splits
+    calibration: ImageSet
+    validation: ImageSet
 
     def __call__(self, candidate: Candidate) -> float:
         """Return the fraction of validation images that are right."""
@@ -152,13 +150,16 @@ class QuantizedAccuracy:
         from supernets.graph import to_onnx
 
         supernet, resolution = self.supernet, candidate.resolution
-        subnet = calibrated_subnet(supernet, candidate, self.splits.calibration)
-        graph = to_onnx(subnet, supernet.channels, resolution, batch="N")
-        images = prepare(self.splits.calibration.images[:RANGE_IMAGES], resolution, supernet.info).numpy()
-        model = quantize_graph(graph, dict(subnet.units()), activation_ranges(graph, images))
+        calibration = prepare(self.calibration.images, resolution, supernet.info)
+        subnet = supernet.extract(candidate).to(memory_format=torch.channels_last)  # twice as fast here
+        recalibrate_batch_norm(subnet, calibration.contiguous(memory_format=torch.channels_last))
+        model = to_onnx(subnet, supernet.channels, resolution, batch="N")
+        if set(candidate.precisions) != {"fp32"}:
+            ranges = activation_ranges(model, calibration[:RANGE_IMAGES].numpy())
+            model = quantize_graph(model, dict(subnet.units()), ranges)
         session = OnnxRuntimeCpu().session(model.SerializeToString())
-        pixels = prepare(self.splits.validation.images, resolution, supernet.info).numpy()
+        pixels = prepare(self.validation.images, resolution, supernet.info).numpy()
         starts = range(0, len(pixels), SESSION_BATCH)
         logits = [session.run(None, {"input": pixels[at : at + SESSION_BATCH]})[0] for at in starts]
         predicted = np.concatenate(logits).argmax(1)
-        return float((predicted == self.splits.validation.labels.numpy()).mean())
+        return float((predicted == self.validation.labels.numpy()).mean())

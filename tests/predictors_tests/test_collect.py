@@ -14,7 +14,7 @@ import torch
 from small_presets import make_preset
 
 from nas.errors import FileFormatError, UsageError
-from predictors.collect import collect, supernet_fingerprint
+from predictors.collect import GraphAccuracy, TorchAccuracy, collect, supernet_fingerprint
 from search_spaces import MBConvSpace
 from search_spaces.preset import Stage
 from supernets import ImageInfo, Supernet, calibrated_subnet, evaluate_accuracy, prepare
@@ -55,6 +55,20 @@ def test_an_fp32_pair_is_the_accuracy_of_the_calibrated_subnet(supernet, splits,
         subnet = calibrated_subnet(supernet, candidate, splits.calibration)
         images = prepare(splits.validation.images, candidate.resolution, supernet.info)
         assert accuracy == pytest.approx(evaluate_accuracy(subnet, images, splits.validation.labels), abs=0.012)
+
+
+def test_torch_and_the_graph_count_the_same_accuracy(supernet, splits) -> None:
+    by_torch = TorchAccuracy(supernet, splits, torch.device("cpu"))
+    by_graph = GraphAccuracy(supernet, splits.calibration, splits.validation)
+    for row in SPACE.with_precision(SPACE.sample(4, np.random.default_rng(0)), "fp32"):
+        candidate = SPACE.candidate(row)
+        assert by_torch(candidate) == pytest.approx(by_graph(candidate), abs=0.012)  # one image of 90 may tip over
+
+
+@pytest.mark.gpu
+def test_fp32_pairs_on_a_gpu_are_those_of_the_cpu(supernet, splits, tmp_path: Path) -> None:
+    cpu, gpu = (collect(supernet, splits, tmp_path / f"{name}.csv", count=6, device=name) for name in ("cpu", "cuda"))
+    assert np.allclose(cpu.accuracy, gpu.accuracy, atol=0.025)
 
 
 def test_quantized_pairs_are_near_their_fp32_twins(supernet, splits, tmp_path: Path) -> None:
