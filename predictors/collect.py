@@ -17,8 +17,9 @@ from torch import Tensor
 from nas.errors import UsageError
 from predictors.pairs import Pairs, append_pair, check_mode, measured_ids, open_pairs, plan_pairs, read_pairs
 from search_spaces import Candidate
-from supernets import Supernet, evaluate_accuracy, prepare, recalibrate_batch_norm
+from supernets import Supernet, calibrated_subnet, evaluate_accuracy, prepare, recalibrate_batch_norm
 from supernets.datasets import ImageSet, Splits
+from supernets.evaluation import RECALIBRATION_IMAGES
 
 RANGE_IMAGES = 512  # calibration images that activation ranges are taken from
 SESSION_BATCH = 8  # images per inference of a graph; the fastest on one thread
@@ -129,7 +130,10 @@ class TorchAccuracy:
     def _prepared(self, resolution: int) -> tuple[Tensor, Tensor]:
         """Return calibration and validation images at a resolution."""
         if resolution not in self.images:
-            parts = (part.images.to(self.device) for part in (self.splits.calibration, self.splits.validation))
+            parts = (
+                images.to(self.device)
+                for images in (self.splits.calibration.images[:RECALIBRATION_IMAGES], self.splits.validation.images)
+            )
             calibration, validation = (prepare(images, resolution, self.supernet.info) for images in parts)
             self.images[resolution] = calibration, validation
         return self.images[resolution]
@@ -150,13 +154,11 @@ class GraphAccuracy:
         from supernets.graph import to_onnx
 
         supernet, resolution = self.supernet, candidate.resolution
-        calibration = prepare(self.calibration.images, resolution, supernet.info)
-        subnet = supernet.extract(candidate).to(memory_format=torch.channels_last)  # twice as fast here
-        recalibrate_batch_norm(subnet, calibration.contiguous(memory_format=torch.channels_last))
+        subnet = calibrated_subnet(supernet, candidate, self.calibration)
         model = to_onnx(subnet, supernet.channels, resolution, batch="N")
         if set(candidate.precisions) != {"fp32"}:
-            ranges = activation_ranges(model, calibration[:RANGE_IMAGES].numpy())
-            model = quantize_graph(model, dict(subnet.units()), ranges)
+            images = prepare(self.calibration.images[:RANGE_IMAGES], resolution, supernet.info)
+            model = quantize_graph(model, dict(subnet.units()), activation_ranges(model, images.numpy()))
         session = OnnxRuntimeCpu().session(model.SerializeToString())
         pixels = prepare(self.validation.images, resolution, supernet.info).numpy()
         starts = range(0, len(pixels), SESSION_BATCH)

@@ -1,0 +1,162 @@
+"""Training: the plan as written, the run as resumed, and what is refused."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_space import tiny_space
+
+from nas.errors import DataError, FileFormatError, TrainingError, UsageError
+from search_spaces import preset_path, read_preset
+from supernets import load_supernet
+from supernets.datasets import ImageSet, Splits
+from supernets.training import TrainingPlan, TrainingStage, read_plan, train
+
+FULL = TrainingStage("full", 2, 0, 0.05, 1, 1, 1, 1, 1, 0.0, 0.0)
+PLAN = TrainingPlan(
+    batch_size=16,
+    momentum=0.9,
+    weight_decay=1e-4,
+    label_smoothing=0.1,
+    flip=0.5,
+    shift=0.1,
+    erase=0.1,
+    stages=(
+        FULL,
+        replace(FULL, name="depth", kernels=2, depths=2, distillation=1.0, subnets=2),
+        replace(FULL, name="width", kernels=2, depths=2, expands=2, keeps=2, distillation=0.5, extremes=0.5),
+    ),
+)
+
+
+@pytest.fixture
+def splits() -> Splits:
+    """Images of three classes that differ in brightness."""
+
+    def part(count: int, seed: int) -> ImageSet:
+        generator = torch.Generator().manual_seed(seed)
+        labels = torch.arange(count) % 3
+        noise = torch.randint(0, 60, (count, 1, 16, 16), generator=generator)
+        return ImageSet((noise + 90 * labels.view(-1, 1, 1, 1)).to(torch.uint8), labels, ("dark", "grey", "light"))
+
+    return Splits(part(48, 0), part(12, 1), part(12, 2), part(12, 3), "brightness", (0.5,), (0.3,))
+
+
+class Interrupted(Exception):
+    """What stands for a kill in these tests; a real one is in the command line's."""
+
+
+def stop_after(epochs: int):  # type: ignore[no-untyped-def]
+    left = [epochs]
+
+    def report(line: dict[str, Any]) -> None:
+        if "stage" in line:
+            left[0] -= 1
+            if left[0] == 0:
+                raise Interrupted
+
+    return report
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+    out = tmp_path_factory.mktemp("undisturbed")
+    return train(tiny_space(), splits.__wrapped__(), out, plan=PLAN).state_dict()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 4, 5, 6])
+def test_a_resumed_run_ends_as_an_undisturbed_one(
+    splits: Splits, tmp_path: Path, undisturbed: dict[str, torch.Tensor], epochs: int
+) -> None:
+    with pytest.raises(Interrupted):
+        train(tiny_space(), splits, tmp_path, plan=PLAN, report=stop_after(epochs))
+    resumed = train(tiny_space(), splits, tmp_path, plan=PLAN).state_dict()
+    assert all(torch.equal(tensor, undisturbed[name]) for name, tensor in resumed.items())
+    lines = [json.loads(line) for line in (tmp_path / "train_log.jsonl").read_text().splitlines()]
+    assert [(line["stage"], line["epoch"]) for line in lines] == [
+        (stage.name, epoch) for stage in PLAN.stages for epoch in (1, 2)
+    ]
+    assert load_supernet(tmp_path / "supernet.safetensors").classes == 3
+
+
+def test_another_seed_or_plan_does_not_go_on_with_a_run(splits: Splits, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        train(tiny_space(), splits, tmp_path, plan=PLAN, report=stop_after(1))
+    for changes in ({"seed": 1}, {"plan": replace(PLAN, momentum=0.8)}):
+        with pytest.raises(UsageError, match="is of a run with another space, plan, seed or data set"):
+            train(tiny_space(), splits, tmp_path, **{"plan": PLAN, **changes})
+
+
+def test_a_subnet_trained_alone_moves_no_other_weights(splits: Splits, tmp_path: Path) -> None:
+    space = tiny_space()
+    only = space.candidate(space.smallest())
+    plan = replace(PLAN, stages=PLAN.stages[:1])
+    trained = train(space, splits, tmp_path, plan=plan, only=only).state_dict()
+    short = train(space, splits, tmp_path / "one", plan=replace(plan, stages=(replace(FULL, epochs=1),)), only=only)
+    name = "blocks.block_0_1.expand.conv.weight"  # the second block of a stage, which the smallest leaves out
+    assert torch.equal(trained[name], short.state_dict()[name])
+    assert not torch.equal(trained["stem.conv.weight"], short.state_dict()["stem.conv.weight"])
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(splits: Splits, tmp_path: Path) -> None:
+    plan = replace(PLAN, stages=(replace(FULL, learning_rate=1e20),))
+    with pytest.raises(TrainingError, match="stage full, epoch .: the loss is .*; lower its learning_rate"):
+        train(tiny_space(), splits, tmp_path, plan=plan)
+
+
+def test_too_few_images_for_a_batch_are_refused(splits: Splits, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="48 training images; allowed: one batch"):
+        train(tiny_space(), splits, tmp_path, plan=replace(PLAN, batch_size=64))
+
+
+def test_splits_without_training_images_are_refused(splits: Splits, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no training images were loaded"):
+        train(tiny_space(), replace(splits, train=None), tmp_path, plan=PLAN)
+
+
+def test_a_damaged_checkpoint_is_named(splits: Splits, tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"\x00" * 100)
+    with pytest.raises(FileFormatError, match="checkpoint.safetensors"):
+        train(tiny_space(), splits, tmp_path, plan=PLAN)
+
+
+def table() -> dict[str, Any]:
+    return read_preset(preset_path("fashion-mbv3"))[1]
+
+
+def test_the_shipped_plan_opens_every_choice_in_the_end() -> None:
+    plan, preset = read_plan(table(), "fashion-mbv3"), read_preset(preset_path("fashion-mbv3"))[0]
+    assert plan.stages[0].full
+    assert plan.stages[-1].restrict(preset) == preset
+    counts = [(s.kernels, s.depths, s.expands, s.keeps) for s in plan.stages]
+    assert all(all(a <= b for a, b in zip(one, two, strict=True)) for one, two in zip(counts, counts[1:], strict=False))
+
+
+def test_a_scaled_plan_keeps_at_least_one_epoch_and_a_batch_size_carries_the_learning_rates() -> None:
+    assert [stage.epochs for stage in PLAN.scaled(0.01).stages] == [1, 1, 1]
+    assert [stage.epochs for stage in PLAN.scaled(2).stages] == [4, 4, 4]
+    assert PLAN.with_batch_size(64).stages[0].learning_rate == pytest.approx(4 * FULL.learning_rate)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.clear(), r"it has no \[training\] table"),
+        (lambda t: t.pop("momentum"), "training.momentum is missing"),
+        (lambda t: t.update(speed=3), "training.speed is an unknown key; allowed: batch_size, "),
+        (lambda t: t.update(batch_size=0), "training.batch_size is 0; allowed: int, 1 or more"),
+        (lambda t: t.update(flip="yes"), "training.flip is 'yes'; allowed: float"),
+        (lambda t: t.update(stage=[]), r"training.stage is \[\]; allowed: one"),
+        (lambda t: t["stage"].pop(0), r"training.stage\[0\] is elastic; allowed: the full network first"),
+        (lambda t: t["stage"][1].update(epochs=-1), r"training.stage\[1\].epochs is -1; allowed: int, 1 or more"),
+        (lambda t: t.update(stage=[3]), r"training.stage\[0\] is 3; allowed: a table"),
+    ],
+)
+def test_a_plan_that_does_not_fit_names_the_key(change, message: str) -> None:  # type: ignore[no-untyped-def]
+    content = table()
+    change(content)
+    with pytest.raises(FileFormatError, match=message):
+        read_plan(content, "my.toml")
