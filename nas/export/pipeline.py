@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
+
 from latency_tables import FULL, Device, MeasuringPlan
 from nas.errors import UsageError
 from nas.export.accuracy import matching_splits
@@ -153,10 +155,11 @@ def find_front(job: SearchJob, space: MBConvSpace, scorer: Scorer, progress: Pro
         {} if job.limit_ms is None else {"latency_ms": (None, job.limit_ms)},
         scorer.score,
     )
-    return search(
-        problem, job.strategy, job.budget, job.seed, job.storage,
-        progress=lambda evaluated, front: report(evaluated, job.budget),
-    )  # fmt: skip
+    with threadpool_limits(1):  # the predictors' products are too small to share: threads would wait for each other
+        return search(
+            problem, job.strategy, job.budget, job.seed, job.storage,
+            progress=lambda evaluated, front: report(evaluated, job.budget),
+        )  # fmt: skip
 
 
 def write_outcome(outcome: Outcome, out: Path, supernet: Supernet) -> None:
