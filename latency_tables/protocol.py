@@ -179,7 +179,8 @@ def _round(
 
 def _warm(runner: Runner, runs: int, seconds: float) -> float:
     """Run for at least ``runs`` inferences and ``seconds``; return the seconds of one inference, undisturbed."""
-    spent, chunk, times = 0.0, max(1, runs), []
+    spent, chunk = 0.0, max(1, runs)
+    times: list[float] = []
     while spent < seconds or len(times) < WARM_CHUNKS:
         took = max(runner.run(chunk), 1e-9)
         times.append(took / chunk)

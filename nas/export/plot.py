@@ -48,9 +48,7 @@ def _draw_points(axes: Axes, outcome: Outcome) -> None:
     _errorbar(axes, outcome.dominated, fmt="o", color=QUIET, markersize=4.5, hollow=True, label=OTHERS)
     for precision, marker in BASELINE_MARKERS.items():
         points = [one for one in outcome.baselines if one.entry.candidate.stem == precision]
-        _errorbar(
-            axes, points, fmt=marker, color=QUIET, markersize=8, hollow=True, label=BASELINE.format(precision)
-        )
+        _errorbar(axes, points, fmt=marker, color=QUIET, markersize=8, hollow=True, label=BASELINE.format(precision))
     latency = [one.latency.latency_ms for one in front]
     accuracy = [100 * one.accuracy for one in front]
     axes.step(latency, accuracy, where="post", color=FRONT, linewidth=1.2, alpha=0.6, zorder=3)

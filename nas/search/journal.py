@@ -2,6 +2,7 @@
 
 The strategy's own state is not stored. Strategies are deterministic, so a resumed search asks again and is told the
 stored scores in place of new ones: the same file serves every strategy, and a resumed search is an undisturbed one.
+A search that is told stored scores follows them wherever they come from, so some are first compared with new ones.
 """
 
 import json
@@ -21,6 +22,8 @@ from nas.search.result import Scored
 
 SCHEMA, SCHEMA_VERSION = "hwnas search state", 1
 SAVE_SECONDS = 10.0  # between two writes
+CHECKED = 64  # stored candidates that are scored anew before the rest are believed
+TOLERANCE = 1e-4  # relative; a product of other shape rounds otherwise, another calibration is off by far more
 
 
 class Journal:
@@ -47,14 +50,17 @@ class Journal:
 
         Raises:
             FileFormatError: The stored candidates are not those asked for.
+            UsageError: The stored scores are not what the problem gives.
         """
         if self.evaluated < len(self._stored):
             scored = self._stored.take(np.arange(self.evaluated, min(self.evaluated + len(genes), len(self._stored))))
             if not np.array_equal(scored.genes, genes):
                 raise FileFormatError(
-                    f"{self._path}: its candidates are not those that this search asks for; another version or "
-                    "calibration wrote it: remove it to start anew"
+                    f"{self._path}: its candidates are not those that this search asks for; another version "
+                    "wrote it: remove it to start anew"
                 )
+            if self.evaluated == 0:
+                self._check_scores(scored.take(np.arange(min(CHECKED, len(scored)))))
         else:
             scored = Scored(genes, self._problem.score(genes))
         self._parts.append(scored)
@@ -62,6 +68,18 @@ class Journal:
         if time.monotonic() - self._saved_at > SAVE_SECONDS:
             self._save()
         return scored
+
+    def _check_scores(self, stored: Scored) -> None:
+        now = self._problem.score(stored.genes)
+        for name in self._problem.names:
+            wrong = ~np.isclose(stored.scores[name], now[name], rtol=TOLERANCE)
+            if wrong.any():
+                row = int(np.argmax(wrong))
+                raise UsageError(
+                    f"{self._path} holds a search with {name} {stored.scores[name][row]:.4g} where this one gives "
+                    f"{now[name][row]:.4g}: of another device, calibration, supernet or predictor; name another file "
+                    "or remove this one"
+                )
 
     def history(self) -> Scored:
         """Return everything scored so far, in order."""

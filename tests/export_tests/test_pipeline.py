@@ -181,9 +181,7 @@ def test_a_model_that_fails_its_gates_stops_the_job(
         ({"finalists": 0}, "0 finalists; allowed: 1 to 64"),
     ],
 )
-def test_a_job_that_cannot_be_is_refused(
-    tiny: Tiny, tmp_path: Path, changes: dict[str, object], message: str
-) -> None:
+def test_a_job_that_cannot_be_is_refused(tiny: Tiny, tmp_path: Path, changes: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         tiny_job(tiny, tmp_path / "out", **changes)
 

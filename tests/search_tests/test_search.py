@@ -169,15 +169,19 @@ def test_a_budget_below_one_is_refused() -> None:
         search(toy_problem(SPACE), budget=0)
 
 
-def test_a_finished_search_is_read_back_without_scoring_anything(tmp_path: Path, result: SearchResult) -> None:
+def test_a_finished_search_is_read_back_and_hardly_anything_is_scored(tmp_path: Path, result: SearchResult) -> None:
     state = tmp_path / "state.npz"
     search(toy_problem(SPACE), budget=SPACE.size, storage=state)
     written = state.read_bytes()
 
+    scored: list[int] = []
+
     def evaluate(genes: np.ndarray) -> Mapping[str, np.ndarray]:
-        raise AssertionError("scored again")
+        scored.append(len(genes))
+        return toy_problem(SPACE).evaluate(genes)
 
     again = search(Problem(SPACE, BOTH, {}, evaluate), budget=SPACE.size, storage=state)
+    assert sum(scored) <= journal.CHECKED
     np.testing.assert_array_equal(again.front.genes, result.front.genes)
     assert state.read_bytes() == written
 
@@ -204,6 +208,23 @@ def test_the_state_of_another_search_is_refused(tmp_path: Path, change: dict, me
     search(toy_problem(SPACE), budget=200, storage=state)
     with pytest.raises(UsageError, match=message):
         search(toy_problem(SPACE), **{"budget": 200, **change}, storage=state)
+
+
+@pytest.mark.parametrize("strategy", ["evolution", "random"])
+def test_a_state_of_other_scores_is_refused_and_kept(tmp_path: Path, strategy: str) -> None:
+    state = tmp_path / "state.npz"
+    search(toy_problem(SPACE), strategy, budget=200, storage=state)
+    written = state.read_bytes()
+
+    def slower(genes: np.ndarray) -> Mapping[str, np.ndarray]:
+        scores = toy_problem(SPACE).evaluate(genes)
+        return {**scores, "latency_ms": scores["latency_ms"] * 1.02 + 0.01}
+
+    with pytest.raises(
+        UsageError, match=r"holds a search with latency_ms \S+ where this one gives .* name another file"
+    ):
+        search(Problem(SPACE, BOTH, {}, slower), strategy, budget=200, storage=state)
+    assert state.read_bytes() == written
 
 
 def test_a_state_with_other_candidates_is_refused_and_kept(tmp_path: Path) -> None:

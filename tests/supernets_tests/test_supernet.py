@@ -191,7 +191,7 @@ def test_a_header_that_describes_no_supernet_is_refused(space: MBConvSpace, tmp_
 
 
 def test_an_unknown_supernet_lists_the_shipped_ones() -> None:
-    with pytest.raises(UsageError, match="unknown supernet 'fashion-mbv4'; .*fashion-mbv3.*Did you mean"):
+    with pytest.raises(UsageError, match=r"unknown supernet 'fashion-mbv4'; .*fashion-mbv3.*Did you mean"):
         get_supernet("fashion-mbv4")
 
 

@@ -1,5 +1,6 @@
 """Training: the plan as written, the run as resumed, and what is refused."""
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -103,7 +104,7 @@ def test_a_subnet_trained_alone_moves_no_other_weights(splits: Splits, tmp_path:
 
 def test_a_loss_that_is_not_finite_ends_the_run(splits: Splits, tmp_path: Path) -> None:
     plan = replace(PLAN, stages=(replace(FULL, learning_rate=1e20),))
-    with pytest.raises(TrainingError, match="stage full, epoch .: the loss is .*; lower its learning_rate"):
+    with pytest.raises(TrainingError, match=r"stage full, epoch .: the loss is .*; lower its learning_rate"):
         train(tiny_space(), splits, tmp_path, plan=plan)
 
 
@@ -119,7 +120,7 @@ def test_splits_without_training_images_are_refused(splits: Splits, tmp_path: Pa
 
 def test_a_damaged_checkpoint_is_named(splits: Splits, tmp_path: Path) -> None:
     (tmp_path / "checkpoint.safetensors").write_bytes(b"\x00" * 100)
-    with pytest.raises(FileFormatError, match="checkpoint.safetensors"):
+    with pytest.raises(FileFormatError, match=r"checkpoint\.safetensors"):
         train(tiny_space(), splits, tmp_path, plan=PLAN)
 
 
@@ -132,7 +133,7 @@ def test_the_shipped_plan_opens_every_choice_in_the_end() -> None:
     assert plan.stages[0].full
     assert plan.stages[-1].restrict(preset) == preset
     counts = [(s.kernels, s.depths, s.expands, s.keeps) for s in plan.stages]
-    assert all(all(a <= b for a, b in zip(one, two, strict=True)) for one, two in zip(counts, counts[1:], strict=False))
+    assert all(all(a <= b for a, b in zip(one, two, strict=True)) for one, two in itertools.pairwise(counts))
 
 
 def test_a_scaled_plan_keeps_at_least_one_epoch_and_a_batch_size_carries_the_learning_rates() -> None:
