@@ -6,6 +6,7 @@ CPU, or, in fp32, by torch on an accelerator. Each pair is on disk before it is 
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,6 @@ from supernets import Supernet, calibrated_subnet, evaluate_accuracy, prepare, r
 from supernets.datasets import ImageSet, Splits
 from supernets.evaluation import RECALIBRATION_IMAGES
 
-RANGE_IMAGES = 512  # calibration images that activation ranges are taken from
 SESSION_BATCH = 8  # images per inference of a graph; the fastest on one thread
 TORCH_BATCH = 5000  # images per inference on an accelerator
 
@@ -103,12 +103,14 @@ def _in_order(measure: Measure, candidates: Iterable[Candidate], jobs: int) -> I
     from joblib import Parallel, delayed
 
     yield from Parallel(n_jobs=jobs, return_as="generator", max_nbytes="100K")(
-        delayed(_single_threaded)(measure, candidate) for candidate in candidates
+        delayed(_in_worker)(measure, candidate, os.getpid()) for candidate in candidates
     )
 
 
-def _single_threaded(measure: Measure, candidate: Candidate) -> float:
-    torch.set_num_threads(1)  # in a worker process: as many of them run as there are cores
+def _in_worker(measure: Measure, candidate: Candidate, parent: int) -> float:
+    if os.getppid() != parent:
+        os._exit(1)  # killed, it could not stop its workers
+    torch.set_num_threads(1)  # as many workers run as there are cores
     return measure(candidate)
 
 
@@ -150,7 +152,7 @@ class GraphAccuracy:
     def __call__(self, candidate: Candidate) -> float:
         """Return the fraction of validation images that are right."""
         from latency_tables.onnxruntime_cpu import OnnxRuntimeCpu
-        from nas.compression import activation_ranges, quantize_graph
+        from nas.compression import RANGE_IMAGES, activation_ranges, quantize_graph
         from supernets.graph import to_onnx
 
         supernet, resolution = self.supernet, candidate.resolution

@@ -2,10 +2,11 @@
 
 from nas.compression.gates import ParityReport, executed_operators, parity, quantized_convs
 from nas.compression.qdq import quantize_graph
-from nas.compression.ranges import Ranges, activation_ranges
+from nas.compression.ranges import RANGE_IMAGES, Ranges, activation_ranges
 from nas.compression.units import expected_quantized_convs
 
 __all__ = [
+    "RANGE_IMAGES",
     "ParityReport",
     "Ranges",
     "activation_ranges",

@@ -18,6 +18,8 @@ from onnxruntime.quantization.calibrate import CalibrationDataReader, MinMaxCali
 
 from nas.errors import DataError, UsageError
 
+RANGE_IMAGES = 512
+"""Calibration images that are plenty; a caller gives as many."""
 BATCH = 16
 """Images per inference while calibrating."""
 

@@ -14,11 +14,10 @@ import numpy as np
 from onnx import ModelProto
 
 from latency_tables import FULL, Device, Measurement, MeasuringPlan
-from nas.compression import Ranges, activation_ranges, parity, quantize_graph
+from nas.compression import RANGE_IMAGES, Ranges, activation_ranges, parity, quantize_graph
 from nas.errors import VerificationError
 from nas.export.accuracy import file_accuracies, open_session
 from nas.export.progress import NO_PROGRESS, Progress
-from predictors.collect import RANGE_IMAGES
 from search_spaces import Candidate
 from supernets import Subnet, Supernet, calibrated_subnet, prepare
 from supernets.datasets import Splits
