@@ -8,17 +8,20 @@ them in place.)
 The amounts are of the graph that runs, chosen by cross-validation on measured networks. Convolutions are charged
 multiply-adds and elements moved, with channels also rounded up to the vector width (depthwise kernels have a slow path
 where they do not divide by it), apart for each precision and depthwise kernel; batch norms and activations are part of
-their convolution; a residual sum is a pass over its output; a change of precision is a pass over the tensor in between.
+their convolution, h-swish alone is passes of its own, and so is squeeze-and-excitation; a residual sum is a pass over
+its output; a change of precision is a pass over the tensor in between.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
+from math import prod
 
 import numpy as np
 
 from latency_tables.measurement import Floats
 from latency_tables.table import LatencyTable, Part
-from search_spaces import Genes, MBConvSpace
+from search_spaces import Genes, MBConvSpace, Preset
 
 VECTOR = 16  # channels that the blocked kernels work on at once
 
@@ -73,15 +76,22 @@ def _costs(space: MBConvSpace, images: Images, part: Part) -> dict[str, float]:
     if part.kind == "constant":
         return {"network": 1.0}
     if part.kind == "stem":
-        macs = space.feature_size(part.resolution, 0) ** 2 * 9 * images.channels * preset.stem_width
+        macs = space.feature_size(part.resolution, 0) ** 2 * _stem_macs(preset, images)
         return {f"{precision} stem": 1.0, f"{precision} stem macs": macs / 1e5}
     if part.kind == "head":
-        macs = (_side_before(space, part) ** 2 * preset.stages[-1].width + images.classes) * preset.head_width
+        macs = _side_before(space, part) ** 2 * preset.stages[-1].width * preset.head_width
+        macs += sum(map(prod, pairwise(filter(None, (preset.head_width, preset.head_mix_width, images.classes)))))
         return {f"{precision} head": 1.0, f"{precision} head macs": macs / 1e5}
     if part.kind == "boundary":
         change = f"{part.before} to {precision}"
         return {change: 1.0, f"{change} elements": _side_before(space, part) ** 2 * _width_before(space, part) / 1e4}
     return {f"{precision} {name}": amount for name, amount in _block_costs(space, part).items()}
+
+
+def _stem_macs(preset: Preset, images: Images) -> int:
+    """Return the stem's multiply-adds for each pixel that it puts out."""
+    block = 9 + preset.stem_block_width if preset.stem_block_width else 0
+    return (9 * images.channels + block) * preset.stem_width
 
 
 def _block_costs(space: MBConvSpace, part: Part) -> dict[str, float]:
@@ -92,7 +102,13 @@ def _block_costs(space: MBConvSpace, part: Part) -> dict[str, float]:
     padded = -(-middle // VECTOR) * VECTOR
     depthwise = after * kernel**2 / 1e5
     residual = 1.0 if position.residual else 0.0
-    return {
+    extras = {}
+    if position.se:
+        extras["squeeze-excite"] = 1.0
+        extras["squeeze-excite elements"] = after * middle / 1e4
+    if position.activation == "hswish":  # several passes where ReLU is part of the convolution
+        extras["h-swish elements"] = (before + after) * middle / 1e4
+    return extras | {
         f"block {kernel}": 1.0,
         "channels": middle / 100,
         "expand macs": before * position.in_width * middle / 1e5,

@@ -19,13 +19,15 @@ from search_spaces.preset import Preset
 
 @dataclass(frozen=True)
 class BlockPosition:
-    """Where a block stands: its stage, its index there, its channels, its stride, and whether it adds its input."""
+    """Where a block stands, and what of it is not chosen: its channels, stride, activation, squeeze-and-excitation."""
 
     stage: int
     index: int
     in_width: int
     out_width: int
     stride: int
+    activation: str = "relu"
+    se: bool = False
 
     @property
     def name(self) -> str:
@@ -74,10 +76,11 @@ class BlockTables:
 
 def block_positions(preset: Preset) -> Iterator[BlockPosition]:
     """Yield the block positions of a preset in order, every stage at its greatest depth."""
-    width = preset.stem_width
+    width = preset.stem_out_width
     for number, stage in enumerate(preset.stages):
         for index in range(max(stage.depths)):
-            yield BlockPosition(number, index, width, stage.width, stage.stride if index == 0 else 1)
+            stride, activation = stage.stride if index == 0 else 1, stage.activation or preset.activation
+            yield BlockPosition(number, index, width, stage.width, stride, activation, stage.se)
             width = stage.width
 
 

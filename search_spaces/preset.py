@@ -7,16 +7,23 @@
     resolutions = [20, 24, 28]        # pixels, ascending
     channels = 1                      # of the input; a supernet trained on other images has its own
     classes = 10                      # likewise
-    activation = "relu"               # relu | hswish
+    activation = "relu"               # relu | hswish | relu6
     dropout = 0.1                     # before the classifier, while training
     precisions = ["fp32", "int8"]     # the menu; a device restricts it to what it executes
 
     [stem]
     width = 16
     stride = 2
+    block_width = 16                  # may be left out: a fixed block, depthwise 3x3 then 1x1, that belongs to the stem
+    block_activation = "relu"         # may be left out: of that block, if it is not the space's
 
     [head]
     width = 256
+    mix_width = 1280                  # may be left out: a second 1x1 convolution, after the pooling, without batch norm
+
+    [batch_norm]                      # may be left out: these are the defaults
+    eps = 1e-5
+    momentum = 0.1
 
     [block]
     kernels = [3, 5, 7]
@@ -28,6 +35,8 @@
     width = 32
     stride = 1
     depths = [2, 3, 4]
+    activation = "relu"               # may be left out: of its blocks, if it is not the space's
+    se = true                         # may be left out: squeeze-and-excitation after each depthwise convolution
 
 A ``[training]`` table may follow; the supernet's trainer reads it.
 """
@@ -35,27 +44,47 @@ A ``[training]`` table may follow; the supernet's trainer reads it.
 import hashlib
 import json
 import tomllib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from nas.errors import FileFormatError
 from nas.files import read_bytes
+from search_spaces.toml_tables import TableReader
 
 SCHEMA_VERSION = 1
-ACTIVATIONS = ("relu", "hswish")
-MAX_CHOICES = 36  # of one gene, which is one letter or digit in files
+ACTIVATIONS = ("relu", "hswish", "relu6")
+SE_REDUCTION = 4  # squeeze-and-excitation squeezes to a quarter of the channels
+OPTIONAL = {
+    "stem_block_width": ("stem", "block_width"),
+    "stem_block_activation": ("stem", "block_activation"),
+    "head_mix_width": ("head", "mix_width"),
+    "bn_eps": ("batch_norm", "eps"),
+    "bn_momentum": ("batch_norm", "momentum"),
+}
+"""Attributes of a preset with a default, to their table and key."""
+
 MAX_DEPTH_COMBINATIONS = 20_000  # a space keeps one row of a table for each
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A run of blocks of one width: output channels, stride of the first block, and the depths to choose from."""
+    """A run of blocks of one width: output channels, stride of the first block, and the depths to choose from.
+
+    Attributes:
+        width: Output channels.
+        stride: Of the first block.
+        depths: How many blocks there may be.
+        activation: Of its blocks; empty for the preset's.
+        se: Whether each block has squeeze-and-excitation (Hu et al., 2018).
+    """
 
     width: int
     stride: int
     depths: tuple[int, ...]
+    activation: str = ""
+    se: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,6 +107,11 @@ class Preset:
     keeps: tuple[float, ...]
     round_to: int
     stages: tuple[Stage, ...]
+    stem_block_width: int = 0
+    stem_block_activation: str = ""
+    head_mix_width: int = 0
+    bn_eps: float = 1e-5
+    bn_momentum: float = 0.1
 
     def middle(self, in_width: int, expand: int, keep: float) -> int:
         """Return the channels that a block keeps: a multiple of ``round_to``, or all the expanded ones."""
@@ -85,11 +119,38 @@ class Preset:
         kept = max(self.round_to, int(expanded * keep / self.round_to + 0.5) * self.round_to)
         return min(kept, expanded)
 
+    def squeezed(self, middle: int) -> int:
+        """Return the channels inside the squeeze-and-excitation of a block of ``middle`` channels."""
+        return make_divisible(middle // SE_REDUCTION, self.round_to)
+
+    @property
+    def stem_out_width(self) -> int:
+        """Channels that the stem hands to the first stage."""
+        return self.stem_block_width or self.stem_width
+
     @property
     def digest(self) -> str:
-        """Twelve hexadecimal digits that change whenever a choice changes."""
-        content = {**asdict(self), "summary": ""}
+        """Twelve hexadecimal digits that change whenever a choice changes; keys at their defaults do not count."""
+        content = {**_without_defaults(self), "summary": ""}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def make_divisible(value: float, divisor: int) -> int:
+    """Return the multiple of ``divisor`` nearest to ``value``, the next one where that would lose over a tenth.
+
+    The rule of MobileNetV3's code (Howard et al., 2019) for channels.
+    """
+    rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * value else rounded
+
+
+def _without_defaults(value: Preset | Stage) -> dict[str, Any]:
+    """Return a preset without the keys that are at their defaults, so that a new key changes no digest."""
+    content = {field.name: getattr(value, field.name) for field in fields(value)}
+    kept = {field.name: content[field.name] for field in fields(value) if content[field.name] != field.default}
+    if isinstance(value, Preset):
+        kept["stages"] = tuple(_without_defaults(stage) for stage in value.stages)
+    return kept
 
 
 def read_preset(path: Path) -> tuple[Preset, dict[str, Any]]:
@@ -103,7 +164,7 @@ def read_preset(path: Path) -> tuple[Preset, dict[str, Any]]:
         content = tomllib.loads(read_bytes(path).decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise FileFormatError(f"{path}: not a TOML file ({error})") from error
-    reader = _Reader(path, content)
+    reader = TableReader(path, content)
     reader.take("schema_version", int, str(SCHEMA_VERSION), lambda value: value == SCHEMA_VERSION)
     reader.take("family", str, "'mbconv'", lambda value: value == "mbconv")
     training = content.pop("training", {})
@@ -124,18 +185,23 @@ def preset_from_dict(content: dict[str, Any], source: str) -> Preset:
     nested: dict[str, Any] = {
         "stem": {"width": flat.pop("stem_width", None), "stride": flat.pop("stem_stride", None)},
         "head": {"width": flat.pop("head_width", None)},
+        "batch_norm": {},
         "block": {key: flat.pop(key, None) for key in ("kernels", "expands", "keeps", "round_to")},
         "stage": flat.pop("stages", None),
     }
+    for key, (table, name) in OPTIONAL.items():
+        if key in flat:
+            nested[table][name] = flat.pop(key)
     # asdict keeps tuples, JSON and TOML have lists: one way through JSON makes them equal.
-    reader = _Reader(source, json.loads(json.dumps({**flat, **nested})))
+    reader = TableReader(source, json.loads(json.dumps({**flat, **nested})))
     preset = _preset(reader)
     reader.finish()
     return preset
 
 
-def _preset(reader: "_Reader") -> Preset:
+def _preset(reader: "TableReader") -> Preset:
     stem, head, block = (reader.table(name) for name in ("stem", "head", "block"))
+    norm = reader.table("batch_norm", {})
     preset = Preset(
         name=reader.take("name", str, "a name without blanks", lambda value: value and not set(value) & set(" /\\")),
         summary=reader.take("summary", str, "a line of text"),
@@ -153,8 +219,13 @@ def _preset(reader: "_Reader") -> Preset:
         keeps=block.ascending("keeps", float, "above 0, at most 1", lambda value: 0 < value <= 1),
         round_to=block.take("round_to", int, "1 to 64", lambda value: 1 <= value <= 64),
         stages=tuple(_stage(table) for table in reader.tables("stage")),
+        stem_block_width=stem.take("block_width", int, "0 to 4096", lambda value: 0 <= value <= 4096, 0),
+        stem_block_activation=_activation(stem, "block_activation"),
+        head_mix_width=head.take("mix_width", int, "0 to 4096", lambda value: 0 <= value <= 4096, 0),
+        bn_eps=norm.take("eps", float, "above 0, at most 0.1", lambda value: 0 < value <= 0.1, 1e-5),
+        bn_momentum=norm.take("momentum", float, "above 0, at most 1", lambda value: 0 < value <= 1, 0.1),
     )
-    for part in (stem, head, block):
+    for part in (stem, head, block, norm):
         part.finish()
     combinations = prod(len(stage.depths) for stage in preset.stages)
     if combinations > MAX_DEPTH_COMBINATIONS:
@@ -163,63 +234,22 @@ def _preset(reader: "_Reader") -> Preset:
     return preset
 
 
-def _stage(table: "_Reader") -> Stage:
+def _stage(table: "TableReader") -> Stage:
     stage = Stage(
         width=table.take("width", int, "1 to 4096", _width),
         stride=table.take("stride", int, "1 or 2", lambda value: value in (1, 2)),
         depths=table.ascending("depths", int, "1 to 16", lambda value: 1 <= value <= 16),
+        activation=_activation(table, "activation"),
+        se=table.flag("se"),
     )
     table.finish()
     return stage
 
 
+def _activation(table: TableReader, key: str) -> str:
+    """Take an activation that may be left out (empty: the space's)."""
+    return table.take(key, str, " or ".join(ACTIVATIONS), lambda value: value in ("", *ACTIVATIONS), "")
+
+
 def _width(value: int) -> bool:
     return 1 <= value <= 4096
-
-
-class _Reader:
-    """Takes keys out of a TOML table one by one, so that what is left over is unknown."""
-
-    def __init__(self, source: Path | str, content: dict[str, Any], prefix: str = ""):
-        self.source, self.content, self.prefix = source, content, prefix
-
-    def error(self, key: str, value: Any, allowed: str) -> FileFormatError:
-        return FileFormatError(f"{self.source}: {self.prefix}{key} is {value!r}; allowed: {allowed}")
-
-    def take(self, key: str, kind: type, allowed: str, fits: Any = lambda _: True) -> Any:
-        if key not in self.content:
-            raise FileFormatError(f"{self.source}: {self.prefix}{key} is missing; allowed: {allowed}")
-        value = self.content.pop(key)
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        if not isinstance(value, kind) or isinstance(value, bool) or not fits(value):
-            raise self.error(key, value, allowed)
-        return value
-
-    def items(self, key: str, kind: type, allowed: str, fits: Any) -> tuple[Any, ...]:
-        values = self.take(key, list, f"a list of {allowed}", bool)
-        if kind is float:
-            values = [float(v) if isinstance(v, int) and not isinstance(v, bool) else v for v in values]
-        wrong = any(not isinstance(value, kind) or isinstance(value, bool) or not fits(value) for value in values)
-        if wrong or len(set(values)) < len(values) or len(values) > MAX_CHOICES:
-            raise self.error(key, values, f"a list of {allowed}, none twice, at most {MAX_CHOICES}")
-        return tuple(values)
-
-    def ascending(self, key: str, kind: type, allowed: str, fits: Any) -> tuple[Any, ...]:
-        values = self.items(key, kind, allowed, fits)
-        if list(values) != sorted(values):
-            raise self.error(key, list(values), f"a list of {allowed}, ascending")
-        return values
-
-    def table(self, key: str) -> "_Reader":
-        return _Reader(self.source, self.take(key, dict, "a table"), f"{key}.")
-
-    def tables(self, key: str) -> list["_Reader"]:
-        items = self.take(key, list, "one [[stage]] table a stage", bool)
-        if any(not isinstance(item, dict) for item in items):
-            raise self.error(key, items, "tables")
-        return [_Reader(self.source, item, f"{key}[{number}].") for number, item in enumerate(items)]
-
-    def finish(self) -> None:
-        if self.content:
-            raise FileFormatError(f"{self.source}: {self.prefix}{next(iter(self.content))} is an unknown key")

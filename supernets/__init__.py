@@ -2,6 +2,7 @@
 
 from supernets.batch_norm import recalibrate_batch_norm
 from supernets.evaluation import calibrated_subnet, evaluate_accuracy, prepare
+from supernets.ofa import import_ofa
 from supernets.subnet import Subnet
 from supernets.supernet import ImageInfo, Supernet
 from supernets.weights import get_supernet, list_supernets, load_supernet, save_supernet, supernet_folder
@@ -13,6 +14,7 @@ __all__ = [
     "calibrated_subnet",
     "evaluate_accuracy",
     "get_supernet",
+    "import_ofa",
     "list_supernets",
     "load_supernet",
     "prepare",

@@ -11,23 +11,40 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from search_spaces import BlockPosition
+from search_spaces import BlockPosition, Preset
 from supernets.convolution import depthwise, pointwise
+from supernets.elastic_squeeze import ElasticSqueezeExcite, banded_order
 from supernets.subnet import InvertedResidual
 
 STATISTICS = ("weight", "bias", "running_mean", "running_var")  # of a batch norm, one value a channel
 
 
 class ElasticBlock(InvertedResidual):
-    """An inverted residual at its largest, from which ``choose`` slices any smaller one."""
+    """An inverted residual at its largest, from which ``choose`` slices any smaller one.
 
-    def __init__(self, position: BlockPosition, *, kernels: tuple[int, ...], middle: int, activation: str):
-        super().__init__(position, kernel=kernels[-1], middle=middle, activation=activation)
+    Args:
+        position: Where it stands.
+        preset: Says the kernels, and how far squeeze-and-excitation squeezes.
+        middle: The most middle channels.
+    """
+
+    def __init__(self, position: BlockPosition, preset: Preset, middle: int):
+        kernels = preset.kernels
+        super().__init__(position, kernel=kernels[-1], middle=middle)
+        if position.se:
+            self.depthwise.se = ElasticSqueezeExcite(middle, preset.squeezed(middle))
+        self.preset = preset
         self.position = position
         self.kernels = kernels
         self.transforms = nn.ParameterDict(
             {f"{large}to{small}": nn.Parameter(torch.eye(small * small)) for small, large in pairwise(kernels)}
         )
+
+    @property
+    def squeeze_excite(self) -> ElasticSqueezeExcite:
+        """The squeeze-and-excitation of a block that has one."""
+        assert isinstance(self.depthwise.se, ElasticSqueezeExcite)
+        return self.depthwise.se
 
     def depthwise_weight(self, kernel: int, middle: int) -> Tensor:
         """Return the depthwise weight ``(middle, 1, kernel, kernel)``."""
@@ -46,13 +63,15 @@ class ElasticBlock(InvertedResidual):
         y = self.expand.act(sliced_batch_norm(self.expand.bn, y))
         y = depthwise(y, self.depthwise_weight(kernel, middle), self.position.stride)
         y = self.depthwise.act(sliced_batch_norm(self.depthwise.bn, y))
+        if self.position.se:
+            y = self.squeeze_excite.forward_choice(y, self.preset.squeezed(middle))
         y = self.project.bn(pointwise(y, self.project.conv.weight[:, :middle]))
         return x + y if self.residual else y
 
     @torch.no_grad()
-    def choose(self, kernel: int, middle: int, activation: str) -> InvertedResidual:
+    def choose(self, kernel: int, middle: int) -> InvertedResidual:
         """Return a plain block with copies of the chosen weights and of the batch norm's statistics."""
-        block = InvertedResidual(self.position, kernel=kernel, middle=middle, activation=activation)
+        block = InvertedResidual(self.position, kernel=kernel, middle=middle)
         block.expand.conv.weight.copy_(self.expand.conv.weight[:middle])
         block.depthwise.conv.weight.copy_(self.depthwise_weight(kernel, middle))
         block.project.conv.weight.copy_(self.project.conv.weight[:, :middle])
@@ -62,6 +81,8 @@ class ElasticBlock(InvertedResidual):
             (self.project, block.project),
         ):
             copy_batch_norm(mine.bn, theirs.bn)
+        if self.position.se:
+            block.depthwise.se = self.squeeze_excite.choose(middle, self.preset.squeezed(middle))
         return block
 
     @torch.no_grad()
@@ -74,16 +95,14 @@ class ElasticBlock(InvertedResidual):
             trained: Middle widths that have already been trained, ascending; channels never cross one of these bounds,
                 so those narrower blocks keep their channels.
         """
-        importance = self.project.conv.weight.abs().sum(dim=(0, 2, 3))
-        order = []
-        for begin, end in pairwise([0, *trained]):
-            order.append(begin + torch.argsort(importance[begin:end], descending=True, stable=True))
-        permutation = torch.cat(order)
+        permutation = banded_order(self.project.conv.weight.abs().sum(dim=(0, 2, 3)), trained)
         self.project.conv.weight.copy_(self.project.conv.weight[:, permutation])
         for layer in (self.expand, self.depthwise):
             layer.conv.weight.copy_(layer.conv.weight[permutation])
             for name in STATISTICS:
                 getattr(layer.bn, name).copy_(getattr(layer.bn, name)[permutation])
+        if self.position.se:
+            self.squeeze_excite.sort_channels(permutation, sorted({self.preset.squeezed(width) for width in trained}))
 
 
 def sliced_batch_norm(bn: nn.BatchNorm2d, x: Tensor) -> Tensor:
@@ -105,5 +124,6 @@ def sliced_batch_norm(bn: nn.BatchNorm2d, x: Tensor) -> Tensor:
 def copy_batch_norm(source: nn.BatchNorm2d, target: nn.BatchNorm2d) -> None:
     """Copy the first channels' parameters and statistics of ``source`` into the narrower ``target``."""
     width = target.num_features
+    target.eps, target.momentum = source.eps, source.momentum
     for name in STATISTICS:
         getattr(target, name).copy_(getattr(source, name)[:width])

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from nas.errors import UsageError
 from search_spaces import Block, BlockPosition, Candidate, MBConvSpace
 from supernets.elastic import ElasticBlock
-from supernets.subnet import ConvBN, Subnet, initialise, make_head
+from supernets.subnet import Subnet, initialise, make_head, make_stem, set_batch_norms
 
 
 @dataclass(frozen=True)
@@ -44,25 +44,17 @@ class Supernet(nn.Module):
         preset = space.preset
         self.space = space
         self.info = info
-        self.stem = ConvBN(info.channels, preset.stem_width, 3, stride=preset.stem_stride, activation=preset.activation)
+        self.stem = make_stem(preset, info.channels)
         self.blocks = nn.ModuleDict(
             {
-                f"block_{position.stage}_{position.index}": ElasticBlock(
-                    position,
-                    kernels=preset.kernels,
-                    middle=max(choice.middle for choice in space.block_choices(number)),
-                    activation=preset.activation,
+                position.name: ElasticBlock(
+                    position, preset, max(choice.middle for choice in space.block_choices(number))
                 )
                 for number, position in enumerate(space.block_positions)
             }
         )
-        self.head = make_head(
-            preset.stages[-1].width,
-            preset.head_width,
-            self.classes,
-            activation=preset.activation,
-            dropout=preset.dropout,
-        )
+        self.head = make_head(preset, self.classes)
+        set_batch_norms(self, preset)
         initialise(self, torch.Generator().manual_seed(seed))
 
     @property
@@ -90,12 +82,13 @@ class Supernet(nn.Module):
     @torch.no_grad()
     def extract(self, candidate: Candidate) -> Subnet:
         """Return the candidate as plain torch with copies of its weights, in evaluation mode, on the same device."""
+        chosen = list(self._chosen(candidate))
         subnet = Subnet(self.space, candidate, channels=self.channels, classes=self.classes)
         subnet.stem.load_state_dict(self.stem.state_dict())
         subnet.head.load_state_dict(self.head.state_dict())
-        for name, position, block in self._chosen(candidate):
+        for name, position, block in chosen:
             elastic: ElasticBlock = self.blocks[name]  # type: ignore[assignment]
-            plain = elastic.choose(block.kernel, self.middle(position, block), self.space.preset.activation)
+            plain = elastic.choose(block.kernel, self.middle(position, block))
             setattr(subnet.blocks, name, plain)
         return subnet.to(next(self.parameters()).device).eval()
 

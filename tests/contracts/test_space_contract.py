@@ -8,6 +8,9 @@ from search_spaces import Candidate, SearchSpace, get_space, list_spaces
 
 SPACES = [
     "fashion-mbv3",
+    "ofa-mbv3",
+    "ofa-mbv3-w1.2",
+    "ofa-proxyless",
 ]
 ROWS = 600
 
