@@ -216,6 +216,20 @@ def read_tensors(path: Path, schema: str, schema_version: int) -> tuple[dict[str
     return tensors, info
 
 
+def tensors_schema(path: Path) -> str:
+    """Return the schema that a file of ``write_tensors`` names, empty where it names none; nothing is checked."""
+    from safetensors import SafetensorError, safe_open
+
+    with _open(path):
+        pass
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = _parse_json((file.metadata() or {}).get("hwnas", "{}"))
+    except (SafetensorError, OSError, ValueError, RecursionError):
+        return ""
+    return str(header.get("schema", "")) if isinstance(header, dict) else ""
+
+
 def _tensor_hash(header: Mapping[str, Any], tensors: Mapping[str, Any]) -> str:
     import torch
 

@@ -6,7 +6,6 @@ through and spells a tensor in several ways over its releases: ``blocks.1.conv.d
 is transposed here. Counters of batch norms are no weights and are left out.
 """
 
-import pickle
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -32,13 +31,13 @@ PARTS = {
 
 
 def import_ofa(
-    checkpoint: str | Path, space: str | Path | None = None, *, classes: Sequence[str] | None = None
+    checkpoint: str | Path, space: MBConvSpace | str | Path | None = None, *, classes: Sequence[str] | None = None
 ) -> Supernet:
     """Read a supernet that once-for-all released or its code trained.
 
     Args:
         checkpoint: The file.
-        space: Name or preset of the space it is of; without one, the shipped space of OFA's that fits best.
+        space: The space it is of, or its name or preset; without one, the shipped space of OFA's that fits best.
         classes: Names of the classes in the order of the classifier's outputs; without them, they are numbered.
 
     Returns:
@@ -50,7 +49,8 @@ def import_ofa(
     """
     path = Path(checkpoint)
     found = read_checkpoint(path)
-    spaces = [get_space(name) for name in (OFA_SPACES if space is None else (space,))]
+    wanted = OFA_SPACES if space is None else (space,)
+    spaces = [one if isinstance(one, MBConvSpace) else get_space(one) for one in wanted]
     nets = [Supernet(one, _image_info(path, found, classes)) for one in spaces]
     wrong = [_misfits(net, found) for net in nets]
     fewest = min(range(len(nets)), key=lambda number: len(wrong[number]))
@@ -71,8 +71,8 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = (getattr(error, "strerror", None) or str(error)).splitlines()[0]
+    except Exception as error:  # a damaged file makes the unpickler raise nearly anything
+        reason = next(iter((getattr(error, "strerror", None) or str(error)).splitlines()), type(error).__name__)
         raise FileFormatError(f"{path}: not a torch checkpoint of plain tensors ({reason})") from error
     content = content.get("state_dict", content) if isinstance(content, Mapping) else None
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
@@ -86,7 +86,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 
 def plain_name(name: str) -> str:
     """Return the one spelling of an OFA tensor's name: no doubled ``conv``, ``bn``, ``linear``, no block wrapper."""
-    name = re.sub(r"^(module\.)?(blocks\.\d+)\.(mobile_inverted_conv|conv)\.", r"\2.", name)
+    name = re.sub(r"^(blocks\.\d+)\.(?:mobile_inverted_conv|conv)\.", r"\1.", name.removeprefix("module."))
     return re.sub(r"\b(conv|bn|linear)\.\1\.", r"\1.", name)
 
 

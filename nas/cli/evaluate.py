@@ -39,8 +39,8 @@ def evaluate(
     print_table(
         ("figure", "reported", "now"),
         [
-            ("validation accuracy %", f"{100 * reported['accuracy']:.2f}", f"{100 * now['accuracy']:.2f}"),
-            ("test accuracy %", f"{100 * reported['test_accuracy']:.2f}", f"{100 * now['test_accuracy']:.2f}"),
+            *((f"{part} accuracy %", *(_percent(figures[key]) for figures in (reported, now)))
+              for part, key in (("validation", "accuracy"), ("test", "test_accuracy"))),
             ("latency ms", f"{reported['latency_ms']:.4f}", f"{now['latency_ms']:.4f}"),
             *((f"latency ms, {end} end of 95 % interval", f"{reported[key]:.4f}", f"{now[key]:.4f}")
               for end, key in (("lower", "ci_low_ms"), ("upper", "ci_high_ms"))),
@@ -49,6 +49,12 @@ def evaluate(
         title=f"{result['id']} on {result['device']['name']}, {result['device']['runtime']}",
         numbers=" rr",
     )  # fmt: skip
+    if "warning" in opened.report:
+        print(f"{opened.report['warning']}.")
     if not result["same_device"]:
         here = result["device"]["fingerprint"]
         print(f"The report is of another device: fingerprint {reported['fingerprint']}, here {here}.")
+
+
+def _percent(fraction: float | None) -> str:
+    return "" if fraction is None else f"{100 * fraction:.2f}"

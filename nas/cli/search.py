@@ -16,6 +16,15 @@ def search(
     device: Device,
     space: Space = None,
     supernet: Supernet = None,
+    accuracy_predictor: Annotated[
+        Path | None,
+        typer.Option(
+            "--accuracy-predictor",
+            metavar="FILE",
+            help="Instead of the one beside the supernet. With it, a space "
+            "without a supernet can be searched: latency is verified, accuracy predicted only.",
+        ),
+    ] = None,
     data: Data = None,
     latency: Annotated[
         float | None,
@@ -57,10 +66,12 @@ def search(
     from nas.export.result import SCHEMA, SCHEMA_VERSION, result_content
     from nas.search import get_strategy
     from search_spaces import get_space
+    from supernets import list_supernets
 
     get_strategy(strategy)
     if space is not None:
         get_space(space)
+    untrained = accuracy_predictor is not None and supernet is None and (space or DEFAULT_SPACE) not in list_supernets()
     job = SearchJob(
         device=get_device(device),
         out=out or Path("nas-search", f"{device}-{datetime.now():%Y%m%d-%H%M%S}"),
@@ -74,6 +85,8 @@ def search(
         finalists=finalists,
         recalibrate=recalibrate,
         storage=storage,
+        untrained=untrained,
+        accuracy_predictor=accuracy_predictor,
     )
     with kept_after_interrupt(lambda: _kept(device, storage)), progress_on(quiet) as display:
         outcome = run_search(job, Progress(display.listener, display.note))

@@ -23,6 +23,8 @@ def print_outcome(outcome: Outcome, out: Path) -> None:
         f"{outcome.space} on {device['name']}{simulated}, {device['runtime']}: "
         f"{len(outcome.front)} networks on the front ({ON_FRONT}), one chosen ({CHOSEN})"
     )
+    if outcome.warning:
+        title += f"; {outcome.warning}"
     lines = [list(COLUMNS), *(_cells(outcome, one) for one in outcome.fastest_first)]
     if shutil.get_terminal_size().columns < NARROW:
         for line in lines:
@@ -36,11 +38,15 @@ def summary(outcome: Outcome, out: Path) -> list[str]:
     """Return the sentences below the table."""
     errors, chosen = outcome.errors, outcome.chosen
     seconds = ", ".join(f"{stage} {value:.0f} s" for stage, value in outcome.seconds.items())
+    accuracy = (
+        "" if errors.accuracy_mean is None else (f" and {100 * errors.accuracy_mean:.2f} points of accuracy on average")
+    )
     lines = [
+        *([f"{outcome.warning}; batch norms and checks are of random inputs."] if outcome.warning else []),
         "valid.: accuracy on validation images, which chose; test: on test images, which chose nothing; "
         "ms ±: median and half its 95 % interval; pred.: as the search predicted it.",
         f"Predictions were off by {100 * errors.latency_median:.1f} % of latency in the median (at most "
-        f"{100 * errors.latency_worst:.1f} %) and {100 * errors.accuracy_mean:.2f} points of accuracy on average.",
+        f"{100 * errors.latency_worst:.1f} %){accuracy}.",
         *(_mixing_line(mixing) for mixing in outcome.mixing),
         f"{outcome.evaluated:,} candidates scored; {seconds}. All results: {out}",
     ]
@@ -60,9 +66,9 @@ def _cells(outcome: Outcome, one: Verified) -> list[str]:
         str(entry.candidate.resolution),
         str(len(entry.candidate.active_blocks())),
         f"{sum(precision == 'int8' for precision in precisions)}/{len(precisions)}",
-        f"{100 * one.accuracy:.2f}",
+        f"{100 * one.accuracy:.2f}" if one.counted else "",
         f"{100 * entry.accuracy:.2f}",
-        f"{100 * one.test_accuracy:.2f}",
+        "" if one.test_accuracy is None else f"{100 * one.test_accuracy:.2f}",
         f"{latency.latency_ms:.4f}",
         f"{100 * latency.half_width:.1f} %" + ("" if latency.quality == "ok" else " noisy"),
         f"{entry.latency_ms:.4f}",

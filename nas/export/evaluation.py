@@ -8,6 +8,7 @@ from nas.errors import FileFormatError
 from nas.export.accuracy import file_accuracy, matching_splits, open_session
 from nas.export.bundle import REPORT, Bundle
 from nas.export.progress import NO_PROGRESS, Progress
+from supernets.datasets import ImageSet
 
 FIGURES = ("accuracy", "test_accuracy", "latency_ms", "ci_low_ms", "ci_high_ms", "quality")
 
@@ -31,7 +32,8 @@ def evaluate_bundle(
 
     Returns:
         ``id``, ``device``, ``same_device``, ``reported`` and ``now``, the last two with ``accuracy``, ``test_accuracy``
-        (fractions), ``latency_ms``, ``ci_low_ms``, ``ci_high_ms`` and ``quality``.
+        (fractions; None where the weights are untrained), ``latency_ms``, ``ci_low_ms``, ``ci_high_ms`` and
+        ``quality``.
 
     Raises:
         FileFormatError: The report lacks a figure.
@@ -44,15 +46,19 @@ def evaluate_bundle(
         baseline_ms = bundle.report["latency"]["baseline_ms"]
     except (KeyError, TypeError) as error:
         raise FileFormatError(f"{bundle.path / REPORT}: it has no measured {error}") from error
-    splits = matching_splits(data, bundle.images, max(bundle.preset.resolutions), progress.part("read images"))
+    size = max(bundle.preset.resolutions)
+    parts: list[tuple[str, ImageSet]] = []
+    if reported["accuracy"] is not None:  # else the weights are untrained
+        splits = matching_splits(data, bundle.images, size, progress.part("read images"))
+        parts = [("accuracy", splits.validation), ("test_accuracy", splits.test)]
     same_device = reported["fingerprint"] == device.fingerprint
     timing = device.measure_many(
         {"model": bundle.onnx_model}, plan=plan, baseline_ms=baseline_ms if same_device else None,
         progress=progress.part("time"),
     )["model"]  # fmt: skip
     session, resolution = open_session(device, bundle.onnx_model), bundle.candidate.resolution
-    accuracy = {}
-    for done, (name, images) in enumerate((("accuracy", splits.validation), ("test_accuracy", splits.test)), start=1):
+    accuracy: dict[str, float | None] = {"accuracy": None, "test_accuracy": None}
+    for done, (name, images) in enumerate(parts, start=1):
         accuracy[name] = file_accuracy(session, images, resolution, bundle.images)
         progress.part("evaluate")(done, 2)
     now = {**accuracy, **{name: getattr(timing, name) for name in FIGURES if name not in accuracy}}

@@ -55,16 +55,21 @@ class Verified:
     Attributes:
         entry: What was planned.
         built: What ships.
-        accuracy: Fraction of the validation images; chooses.
-        test_accuracy: Fraction of the test images; for the report only.
+        accuracy: Fraction of the validation images; chooses. The predicted one where there are no images.
+        test_accuracy: Fraction of the test images; for the report only. None where there are no images.
         latency: Of the exported file.
     """
 
     entry: Entry
     built: Built
     accuracy: float
-    test_accuracy: float
+    test_accuracy: float | None
     latency: Measurement
+
+    @property
+    def counted(self) -> bool:
+        """Whether the accuracy was counted on images."""
+        return self.test_accuracy is not None
 
 
 def verify(
@@ -83,7 +88,7 @@ def verify(
     Args:
         entries: What to verify.
         supernet: Holds the weights.
-        splits: Calibration images make the models, validation and test images evaluate them.
+        splits: Calibration images make the models, validation and test images, if there are any, evaluate them.
         device: What times them.
         plan: The measuring protocol's numbers.
         seed: Of the order of the timings.
@@ -99,10 +104,13 @@ def verify(
     files = {key: one.model.SerializeToString() for key, one in built.items()}
     timings = device.measure_many(files, plan=plan, seed=seed, baseline_ms=baseline_ms, progress=progress.part("time"))
     jobs = {key: (open_session(device, files[key]), candidates[key].resolution) for key in built}
-    validation = file_accuracies(jobs, splits.validation, supernet.info, progress.part("validate"))
-    test = file_accuracies(jobs, splits.test, supernet.info, progress.part("test"))
+    validation: dict[str, float] = {}
+    test: dict[str, float] = {}
+    if len(splits.test):
+        validation = file_accuracies(jobs, splits.validation, supernet.info, progress.part("validate"))
+        test = file_accuracies(jobs, splits.test, supernet.info, progress.part("test"))
     return [
-        Verified(entry, built[key], validation[key], test[key], timings[key])
+        Verified(entry, built[key], validation.get(key, entry.accuracy), test.get(key), timings[key])
         for entry, key in ((entry, entry.candidate.id) for entry in entries)
     ]
 

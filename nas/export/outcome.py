@@ -9,17 +9,18 @@ from numpy.typing import NDArray
 
 from nas.export.choose import best_within, front_of, knee_of
 from nas.export.finalists import BASELINE, FINALIST, Verified
+from nas.export.untrained import WARNING
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class PredictionErrors:
-    """How far predictions were off over the finalists: relative for latency, in fractions for accuracy."""
+    """How far predictions were off over the finalists: relative for latency, in fractions for accuracy if counted."""
 
     latency_median: float
     latency_worst: float
-    accuracy_mean: float
+    accuracy_mean: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,8 +115,14 @@ class Outcome:
         """How far off the predictions were."""
         finalists = [p for p in self.verified if p.entry.role == FINALIST]
         latency = np.array([abs(p.entry.latency_ms / p.latency.latency_ms - 1) for p in finalists])
-        accuracy = np.array([abs(p.entry.accuracy - p.accuracy) for p in finalists])
-        return PredictionErrors(float(np.median(latency)), float(latency.max()), float(accuracy.mean()))
+        accuracy = [abs(p.entry.accuracy - p.accuracy) for p in finalists if p.counted]
+        mean = float(np.mean(accuracy)) if accuracy else None
+        return PredictionErrors(float(np.median(latency)), float(latency.max()), mean)
+
+    @property
+    def warning(self) -> str:
+        """What a person must know before they use a network of this job; empty where there is nothing."""
+        return "" if all(one.counted for one in self.verified) else WARNING
 
     @cached_property
     def mixing(self) -> tuple[Mixing, ...]:

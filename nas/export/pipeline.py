@@ -22,11 +22,13 @@ from nas.export.outcome import Outcome
 from nas.export.planning import plan_entries
 from nas.export.progress import NO_PROGRESS, Progress
 from nas.export.result import BUNDLES, bundle_name, bundle_report, has_bundle, write_result
-from nas.export.scoring import Scorer, calibrated, load_accuracy_predictor, open_supernet, scorer_of
+from nas.export.scoring import Scorer, beside, calibrated, load_accuracy_predictor, open_supernet, scorer_of
+from nas.export.untrained import INPUTS, WARNING, random_splits
 from nas.files import check_new_folder
 from nas.search import Problem, SearchResult, search
 from search_spaces import MBConvSpace
 from supernets import Supernet, supernet_folder
+from supernets.datasets import Splits
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,10 @@ class SearchJob:
     Attributes:
         device: What the networks are for.
         out: Folder of the results; it must be absent or empty.
-        supernet: A shipped supernet's name, or the folder or file of one.
+        supernet: A shipped supernet's name, or the folder or file of one; if untrained, a space.
         space: Name of the space that the supernet must be of; None takes what it is of.
+        untrained: Whether there are no weights: accuracy is then predicted only, by ``accuracy_predictor``.
+        accuracy_predictor: Its file; None takes the one beside the supernet.
         data: Folder of images; None for the data set that ships.
         limit_ms: Latency budget in milliseconds; None searches the whole front.
         strategy: Name of the search strategy.
@@ -61,6 +65,8 @@ class SearchJob:
     finalists: int = 8
     recalibrate: bool = False
     storage: Path | None = None
+    untrained: bool = False
+    accuracy_predictor: Path | None = None
     plan: MeasuringPlan = FULL
 
     def __post_init__(self) -> None:
@@ -68,6 +74,8 @@ class SearchJob:
             raise UsageError(f"latency budget {self.limit_ms} ms; allowed: above 0")
         if not 1 <= self.finalists <= 64:
             raise UsageError(f"{self.finalists} finalists; allowed: 1 to 64")
+        if self.untrained and self.data is not None:
+            raise UsageError(f"images {self.data} for untrained weights; name the supernet, or leave out the images")
 
 
 @dataclass
@@ -101,13 +109,13 @@ def run_search(job: SearchJob, progress: Progress = NO_PROGRESS, scorer: Scorer 
     """
     check_new_folder(job.out)
     clock = _Clock()
-    supernet = open_supernet(job.supernet, job.space)
+    supernet = open_supernet(job.supernet, job.space, trained=not job.untrained)
     preset = supernet.space.preset
     space = MBConvSpace(preset, [name for name in preset.precisions if name in job.device.precisions])
-    splits = matching_splits(job.data, supernet.info, max(preset.resolutions), progress.part("read images"))
+    splits = _images(job, supernet, progress)
     with clock.stage("calibrate"):
         if scorer is None:
-            scorer = load_scorer(job, space, supernet, progress)
+            scorer, space = load_scorer(job, space, supernet, progress)
     with clock.stage("search"):
         result = find_front(job, space, scorer, progress)
         entries = plan_entries(space, result.front, scorer.score, count=job.finalists, limit_ms=job.limit_ms)
@@ -136,10 +144,32 @@ def run_search(job: SearchJob, progress: Progress = NO_PROGRESS, scorer: Scorer 
     return outcome
 
 
-def load_scorer(job: SearchJob, space: MBConvSpace, supernet: Supernet, progress: Progress = NO_PROGRESS) -> Scorer:
-    """Load the accuracy predictor, which takes no time, then calibrate the device or reuse its calibration."""
-    accuracy = load_accuracy_predictor(supernet_folder(job.supernet), space, supernet)
-    return scorer_of(accuracy, calibrated(job.device, space, supernet, fresh=job.recalibrate, progress=progress))
+def _images(job: SearchJob, supernet: Supernet, progress: Progress) -> Splits:
+    size = max(supernet.space.resolutions)
+    if not job.untrained:
+        return matching_splits(job.data, supernet.info, size, progress.part("read images"))
+    progress.note(f"{WARNING}; batch norms and checks are of {INPUTS}")
+    return random_splits(supernet, size, job.seed)
+
+
+def load_scorer(
+    job: SearchJob, space: MBConvSpace, supernet: Supernet, progress: Progress = NO_PROGRESS
+) -> tuple[Scorer, MBConvSpace]:
+    """Load the accuracy predictor, which takes no time, then calibrate the device or reuse its calibration.
+
+    Returns:
+        The scorer, and the part of ``space`` that it predicts: all of it, if the predictor knows all of it.
+    """
+    path = job.accuracy_predictor
+    if path is None:
+        path = beside(supernet_folder(job.supernet))
+    accuracy = load_accuracy_predictor(path, space, supernet)
+    if accuracy.space.size < space.size:
+        pixels = accuracy.space.resolutions
+        known = f"{', '.join(accuracy.space.precisions)} at {pixels[0]} to {pixels[-1]} px"
+        progress.note(f"the accuracy predictor knows {known}: that part of {space.name} is searched")
+    calibration = calibrated(job.device, accuracy.space, supernet, fresh=job.recalibrate, progress=progress)
+    return scorer_of(accuracy, calibration), accuracy.space
 
 
 def find_front(job: SearchJob, space: MBConvSpace, scorer: Scorer, progress: Progress = NO_PROGRESS) -> SearchResult:

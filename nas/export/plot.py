@@ -95,7 +95,8 @@ def _label_axes(axes: Axes, outcome: Outcome) -> None:
     axes.tick_params(axis="both", which="both", labelsize=8.5, colors=INK)
     device = f"{outcome.device['name']}{simulated}, {outcome.device['runtime']}"
     axes.set_xlabel(f"latency on {device}, batch 1 [ms]", color=INK)
-    axes.set_ylabel(f"accuracy, {outcome.dataset} validation [%]", color=INK)
+    counted = f"accuracy, {outcome.dataset} validation [%]"
+    axes.set_ylabel("predicted accuracy [%], untrained weights" if outcome.warning else counted, color=INK)
     if outcome.limit_ms is not None:
         axes.axvline(outcome.limit_ms, color=CHOSEN, linewidth=1, linestyle=(0, (4, 3)), zorder=2, label=BUDGET)
     axes.grid(which="major", color="#e8ecee", linewidth=0.8, zorder=0)

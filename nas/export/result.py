@@ -1,6 +1,7 @@
 """``result.json``: what a search job found, for programs. Accuracies are fractions, latencies milliseconds.
 
-Only validation accuracy (``measured.accuracy``) has chosen anything; ``test_accuracy`` is reported beside it.
+Only validation accuracy (``measured.accuracy``) has chosen anything; ``test_accuracy`` is reported beside it. Both are
+null, and ``warning`` says why, where no accuracy was measured.
 """
 
 from dataclasses import asdict
@@ -31,6 +32,7 @@ def result_content(outcome: Outcome) -> dict[str, Any]:
     return {
         "space": outcome.space,
         "supernet": outcome.supernet,
+        **warning_content(outcome),
         "data": {"name": outcome.dataset, **outcome.images},
         "device": dict(outcome.device),
         "strategy": outcome.strategy,
@@ -57,17 +59,27 @@ def network_content(one: Verified) -> dict[str, Any]:
         "candidate": one.entry.candidate.to_dict(),
         "predicted": {"accuracy": one.entry.accuracy, "latency_ms": one.entry.latency_ms},
         "measured": {
-            "accuracy": one.accuracy,
-            "test_accuracy": one.test_accuracy,
+            **_accuracies(one),
             **{key: getattr(one.latency, key) for key in ("latency_ms", "ci_low_ms", "ci_high_ms", "quality")},
         },
     }
+
+
+def warning_content(outcome: Outcome) -> dict[str, str]:
+    """Return the warning under its name, if there is one."""
+    return {"warning": outcome.warning} if outcome.warning else {}
+
+
+def _accuracies(one: Verified) -> dict[str, float | None]:
+    """Return the accuracies that were counted, None where none were."""
+    return {"accuracy": one.accuracy if one.counted else None, "test_accuracy": one.test_accuracy}
 
 
 def bundle_report(outcome: Outcome, one: Verified) -> dict[str, Any]:
     """Return what a network's bundle says of it."""
     return {
         **network_content(one),
+        **warning_content(outcome),
         "latency": one.latency.to_dict() | {"baseline_ms": outcome.calibration.get("reference_ms")},
         "checks": one.built.checks,
         "device": dict(outcome.device),
@@ -93,8 +105,7 @@ def _baseline(one: Verified) -> dict[str, Any]:
     return {
         "name": one.entry.name,
         "id": one.entry.candidate.id,
-        "accuracy": one.accuracy,
-        "test_accuracy": one.test_accuracy,
+        **_accuracies(one),
         "latency_ms": one.latency.latency_ms,
         "ci_low_ms": one.latency.ci_low_ms,
         "ci_high_ms": one.latency.ci_high_ms,

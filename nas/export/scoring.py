@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 from latency_tables import Device
 from nas.errors import UsageError
 from nas.export.progress import NO_PROGRESS, Progress
+from nas.files import tensors_schema
 from predictors.accuracy import AccuracyPredictor
 from predictors.calibration import Calibration, calibrate, calibration_changes
 from predictors.collect import supernet_fingerprint
+from predictors.ofa_accuracy import SCHEMA as OFA_SCHEMA
+from predictors.ofa_accuracy import OFAAccuracyPredictor
 from search_spaces import Genes, MBConvSpace, get_space
 from supernets import Supernet, get_supernet
 
@@ -60,29 +63,43 @@ class Scorer:
         }
 
 
-def open_supernet(name: str | Path, space: str | None = None) -> Supernet:
+def open_supernet(name: str | Path, space: str | None = None, *, trained: bool = True) -> Supernet:
     """Load a supernet, and check that it is of ``space`` (a name or the path of a preset), where one is given.
+
+    Without ``trained``, ``name`` is a space and the weights are random.
 
     Raises:
         UsageError: Nothing has that name, or it is of another space.
         FileFormatError: The file is damaged.
     """
-    supernet = get_supernet(name)
+    supernet = get_supernet(name, pretrained=trained)
     if space is not None and supernet.space.preset.digest != get_space(space).preset.digest:
         raise UsageError(f"supernet {name} is of space {supernet.space.name!r} or another version of it, not {space!r}")
     return supernet
 
 
-def load_accuracy_predictor(folder: Path, space: MBConvSpace, supernet: Supernet) -> AccuracyPredictor:
-    """Read the accuracy predictor beside a supernet, for a device's menu of precisions.
+def beside(folder: Path) -> Path:
+    """Return the file of the accuracy predictor beside a supernet.
 
     Raises:
         UsageError: There is none; the message says which command makes it.
-        FileFormatError: It is damaged, or of another supernet.
     """
     path = folder / ACCURACY_PREDICTOR
     if not path.exists():
         raise UsageError(f"{folder} has no {ACCURACY_PREDICTOR}; make it with: nas collect --supernet {folder}")
+    return path
+
+
+def load_accuracy_predictor(
+    path: Path, space: MBConvSpace, supernet: Supernet
+) -> AccuracyPredictor | OFAAccuracyPredictor:
+    """Read an accuracy predictor, for a device's menu of precisions; its ``space`` may be a part of ``space``.
+
+    Raises:
+        FileFormatError: It is damaged, or of another space or supernet.
+    """
+    if tensors_schema(path) == OFA_SCHEMA:
+        return OFAAccuracyPredictor.load(path, space)
     return AccuracyPredictor.load(path, space, supernet_fingerprint(supernet))
 
 
@@ -121,7 +138,7 @@ def calibrated(
     return found
 
 
-def scorer_of(accuracy: AccuracyPredictor, calibration: Calibration) -> Scorer:
+def scorer_of(accuracy: Predictor, calibration: Calibration) -> Scorer:
     """Join the two predictors of a job."""
     report = calibration.report
     origin = {

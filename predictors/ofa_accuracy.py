@@ -1,0 +1,189 @@
+"""Once-for-all's released accuracy predictor, as ours (Cai et al., 2020).
+
+A perceptron from one-hot kernels, expands and resolution to the accuracy on held-out *training* images, in fp32: some
+points above that on ImageNet's validation images, in nearly the same order. ``calibrate`` brings it to measured
+accuracies; before that, its interval is everything from 0 to 1, because nothing is known of its errors.
+
+It has inputs for eight resolutions and was trained at five of them, 160 to 224 pixels in steps of 16; what it answers
+below is noise (more at 128 than at 160). So it predicts that part of a space alone. Departure: between two of the five
+its first layer, which is linear in the one-hot resolution, is interpolated.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nas.errors import FileFormatError, UsageError
+from nas.files import read_tensors, write_tensors
+from predictors.conformal import conformal_radius
+from predictors.ofa_layers import Layer, read_layers
+from predictors.prediction import Prediction
+from search_spaces import Genes, MBConvSpace, preset_from_dict
+
+SCHEMA, SCHEMA_VERSION = "ofa-accuracy-predictor", 1
+INPUTS = tuple(range(112, 225, 16))  # resolutions that it has inputs for, pixels
+TRAINED = (160, 224)  # the range in which it was trained, pixels
+PRECISIONS = ("fp32",)
+CHUNK = 1024  # rows predicted at a time
+
+
+@dataclass(frozen=True)
+class AccuracyScale:
+    """From what the perceptron answers to measured accuracy: ``slope * answer + offset``, within ``radius``."""
+
+    slope: float = 1.0
+    offset: float = 0.0
+    radius: float = 1.0
+
+
+class OFAAccuracyPredictor:
+    """Predicts ImageNet accuracies of once-for-all's subnets, as fractions.
+
+    Args:
+        space: What it predicts, such as ``known_part`` returns.
+        layers: Weights ``(out, in)`` and biases ``(out,)``; the first reads the space's features.
+        scale: Of the answers.
+    """
+
+    def __init__(self, space: MBConvSpace, layers: Sequence[Layer], scale: AccuracyScale | None = None) -> None:
+        self.space = space
+        self.layers = tuple(layers)
+        self.scale = scale or AccuracyScale()
+
+    def predict(self, genes: Genes) -> Prediction:
+        """Predict ``n`` networks from canonical rows ``(n, num_genes)`` of its own space."""
+        answers = self.scale.slope * self._answers(genes) + self.scale.offset
+        low, high = (np.clip(answers + sign * self.scale.radius, 0, 1) for sign in (-1, 1))
+        return Prediction(answers.astype(np.float32), low.astype(np.float32), high.astype(np.float32))
+
+    def calibrate(self, genes: Genes, accuracy: ArrayLike) -> Self:
+        """Return the predictor brought to measured accuracies, by a line and the 90 % quantile of what is left.
+
+        Args:
+            genes: Canonical rows of its space ``(n, num_genes)``, 20 or more.
+            accuracy: Their measured accuracies, fractions ``(n,)``.
+
+        Raises:
+            UsageError: Too few accuracies, or ones that are no fractions.
+        """
+        measured = np.asarray(accuracy, np.float64)
+        if measured.shape != (len(genes),) or len(genes) < 20:
+            raise UsageError(f"{len(genes)} rows with accuracies {measured.shape}; allowed: 20 or more of each")
+        if not ((measured >= 0) & (measured <= 1)).all():
+            raise UsageError("accuracies outside 0 to 1; allowed: fractions")
+        answers = self._answers(genes)
+        fitted = np.arange(len(genes)) % 2 == 0  # the others set the interval
+        slope, offset = np.polyfit(answers[fitted], measured[fitted], 1)
+        errors = slope * answers[~fitted] + offset - measured[~fitted]
+        scale = AccuracyScale(float(slope), float(offset), conformal_radius(errors))
+        return type(self)(self.space, self.layers, scale)
+
+    def _answers(self, genes: Genes) -> NDArray[np.float64]:
+        parts = [self._forward(self.space.encode(genes[at : at + CHUNK])) for at in range(0, len(genes), CHUNK)]
+        return np.concatenate([*parts, np.empty(0)])
+
+    def _forward(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
+        for weight, bias in self.layers[:-1]:
+            x = np.maximum(x @ weight.T + bias, 0)
+        weight, bias = self.layers[-1]
+        return (x @ weight[0] + bias[0]).astype(np.float64)
+
+    def save(self, path: Path) -> None:
+        """Write the predictor as safetensors, atomically."""
+        import torch
+
+        tensors = {
+            f"{number}.{name}": torch.from_numpy(array)
+            for number, layer in enumerate(self.layers)
+            for name, array in zip(("weight", "bias"), layer, strict=True)
+        }
+        info = {"preset": asdict(self.space.preset), "scale": asdict(self.scale), "layers": len(self.layers)}
+        write_tensors(path, tensors, SCHEMA, SCHEMA_VERSION, info)
+
+    @classmethod
+    def load(cls, path: Path, space: MBConvSpace | None = None) -> Self:
+        """Read what ``save`` wrote.
+
+        Args:
+            path: The file.
+            space: The space it must be of, or of a part of it.
+
+        Raises:
+            FileFormatError: The file is damaged, or of another space.
+        """
+        tensors, info = read_tensors(path, SCHEMA, SCHEMA_VERSION)
+        try:
+            own = MBConvSpace(preset_from_dict(info["preset"], str(path)), PRECISIONS)
+            scale = AccuracyScale(**info["scale"])
+            layers = [
+                (tensors[f"{number}.weight"].numpy(), tensors[f"{number}.bias"].numpy())
+                for number in range(info["layers"])
+            ]
+        except (KeyError, TypeError) as error:
+            raise FileFormatError(f"{path}: does not describe once-for-all's accuracy predictor ({error})") from error
+        if space is not None and known_part(space).preset.digest != own.preset.digest:
+            raise FileFormatError(f"{path}: predicts space {own.name!r} or another version of it, not {space.name!r}")
+        return cls(own, layers, scale)
+
+
+def import_ofa_predictor(checkpoint: str | Path, space: MBConvSpace) -> OFAAccuracyPredictor:
+    """Read the accuracy predictor that once-for-all released for its MobileNetV3 networks.
+
+    Args:
+        checkpoint: Its torch file, or an ``.npz`` with the same arrays.
+        space: A space with the blocks, kernels and expands that it reads, such as ``ofa-mbv3``.
+
+    Raises:
+        FileFormatError: The file is no such perceptron, or its inputs do not fit the space.
+    """
+    path = Path(checkpoint)
+    space = known_part(space)
+    (weight, bias), *rest = read_layers(path)
+    columns = _ofa_columns(space)
+    if weight.shape[1] != columns.shape[1]:
+        raise FileFormatError(
+            f"{path}: its first layer reads {weight.shape[1]} features; space {space.name!r} has {columns.shape[1]} as "
+            "once-for-all counts them (one-hot kernels, expands and 8 resolutions)"
+        )
+    first = (weight.astype(np.float64) @ columns.T).astype(np.float32)
+    return OFAAccuracyPredictor(space, [(first, bias), *rest])
+
+
+def known_part(space: MBConvSpace) -> MBConvSpace:
+    """Return the part of a space that the predictor was trained on: fp32, 160 to 224 pixels.
+
+    Raises:
+        UsageError: There is none.
+    """
+    low, high = TRAINED
+    resolutions = tuple(pixels for pixels in space.resolutions if low <= pixels <= high)
+    if not resolutions:
+        raise UsageError(f"space {space.name!r} has no resolution from {low} to {high} px, which the predictor knows")
+    return MBConvSpace(replace(space.preset, resolutions=resolutions), PRECISIONS)
+
+
+def _ofa_columns(space: MBConvSpace) -> NDArray[np.float64]:
+    """Return each of our features as a sum of OFA's, ``(num_features, theirs)``: kernels, then expands, resolutions."""
+    kernels, expands = len(space.preset.kernels), len(space.preset.expands)
+    starts = {"kernel": 0, "middle": kernels * space.num_blocks}
+    first_resolution = (kernels + expands) * space.num_blocks
+    columns = np.zeros((space.num_features, first_resolution + len(INPUTS)))
+    numbers = {position.name: number for number, position in enumerate(space.block_positions)}
+    seen: dict[str, int] = {}
+    for name, column in zip(space.feature_names, columns, strict=True):
+        what, _, value = name.partition("=")
+        block, _, kind = what.partition(".")
+        if what == "resolution":
+            at = np.arange(len(INPUTS))
+            place = np.interp(int(value), INPUTS, at)
+            column[first_resolution:] = np.maximum(0, 1 - np.abs(place - at))
+        elif kind in starts and block in numbers:
+            width = kernels if kind == "kernel" else expands
+            index = seen[what] = seen.get(what, -1) + 1
+            if index < width:
+                column[starts[kind] + numbers[block] * width + index] = 1
+    return columns

@@ -1,0 +1,53 @@
+"""Measured accuracies of once-for-all's subnets, as DyNAS-T publishes them (Intel Labs, Apache-2.0).
+
+A CSV, gzipped or not, with the columns ``ks`` and ``e`` (one digit a block), ``d`` (one digit a stage), ``r`` (pixels)
+and ``top1`` (per cent); other columns are left alone.
+"""
+
+import csv
+import gzip
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.errors import FileFormatError, UsageError
+from nas.files import read_bytes
+from search_spaces import Block, Candidate, Genes, MBConvSpace
+
+
+def read_measured(path: str | Path, space: MBConvSpace) -> tuple[Genes, NDArray[np.float64]]:
+    """Return the networks ``(n, num_genes)`` and their accuracies, fractions ``(n,)``.
+
+    Raises:
+        FileFormatError: The file is missing or damaged, or a line is no network of the space; the message says which.
+    """
+    path = Path(path)
+    data = read_bytes(path)
+    try:
+        text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise FileFormatError(f"{path}: not a CSV file ({error})") from error
+    rows, accuracies = [], []
+    for number, line in enumerate(csv.DictReader(io.StringIO(text)), start=2):
+        try:
+            rows.append(space.genes(_candidate(line, space)))
+            accuracies.append(float(line["top1"]) / 100)
+        except (KeyError, ValueError, TypeError, IndexError, UsageError) as error:
+            raise FileFormatError(f"{path}: line {number} is no network of {space.name!r} ({error})") from error
+    if not rows:
+        raise FileFormatError(f"{path}: it has no lines; allowed: columns ks, e, d, r, top1 and one network a line")
+    return np.stack(rows), np.array(accuracies)
+
+
+def _candidate(line: Mapping[str, str], space: MBConvSpace) -> Candidate:
+    """Return the network of a line, in fp32."""
+    kernels, expands, depths = ([int(digit) for digit in line[name]] for name in ("ks", "e", "d"))
+    blocks: list[list[Block | None]] = [[] for _ in space.preset.stages]
+    for number, position in enumerate(space.block_positions):
+        there = position.index < depths[position.stage]
+        block = Block(kernels[number], expands[number], space.preset.keeps[-1], "fp32")
+        blocks[position.stage].append(block if there else None)
+    return Candidate(space.name, int(line["r"]), "fp32", tuple(map(tuple, blocks)), "fp32")
