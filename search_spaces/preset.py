@@ -42,10 +42,10 @@ from typing import Any
 
 from nas.errors import FileFormatError
 from nas.files import read_bytes
+from search_spaces.toml_tables import TableReader
 
 SCHEMA_VERSION = 1
 ACTIVATIONS = ("relu", "hswish")
-MAX_CHOICES = 36  # of one gene, which is one letter or digit in files
 MAX_DEPTH_COMBINATIONS = 20_000  # a space keeps one row of a table for each
 
 
@@ -103,7 +103,7 @@ def read_preset(path: Path) -> tuple[Preset, dict[str, Any]]:
         content = tomllib.loads(read_bytes(path).decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise FileFormatError(f"{path}: not a TOML file ({error})") from error
-    reader = _Reader(path, content)
+    reader = TableReader(path, content)
     reader.take("schema_version", int, str(SCHEMA_VERSION), lambda value: value == SCHEMA_VERSION)
     reader.take("family", str, "'mbconv'", lambda value: value == "mbconv")
     training = content.pop("training", {})
@@ -128,13 +128,13 @@ def preset_from_dict(content: dict[str, Any], source: str) -> Preset:
         "stage": flat.pop("stages", None),
     }
     # asdict keeps tuples, JSON and TOML have lists: one way through JSON makes them equal.
-    reader = _Reader(source, json.loads(json.dumps({**flat, **nested})))
+    reader = TableReader(source, json.loads(json.dumps({**flat, **nested})))
     preset = _preset(reader)
     reader.finish()
     return preset
 
 
-def _preset(reader: "_Reader") -> Preset:
+def _preset(reader: TableReader) -> Preset:
     stem, head, block = (reader.table(name) for name in ("stem", "head", "block"))
     preset = Preset(
         name=reader.take("name", str, "a name without blanks", lambda value: value and not set(value) & set(" /\\")),
@@ -163,7 +163,7 @@ def _preset(reader: "_Reader") -> Preset:
     return preset
 
 
-def _stage(table: "_Reader") -> Stage:
+def _stage(table: TableReader) -> Stage:
     stage = Stage(
         width=table.take("width", int, "1 to 4096", _width),
         stride=table.take("stride", int, "1 or 2", lambda value: value in (1, 2)),
@@ -175,51 +175,3 @@ def _stage(table: "_Reader") -> Stage:
 
 def _width(value: int) -> bool:
     return 1 <= value <= 4096
-
-
-class _Reader:
-    """Takes keys out of a TOML table one by one, so that what is left over is unknown."""
-
-    def __init__(self, source: Path | str, content: dict[str, Any], prefix: str = ""):
-        self.source, self.content, self.prefix = source, content, prefix
-
-    def error(self, key: str, value: Any, allowed: str) -> FileFormatError:
-        return FileFormatError(f"{self.source}: {self.prefix}{key} is {value!r}; allowed: {allowed}")
-
-    def take(self, key: str, kind: type, allowed: str, fits: Any = lambda _: True) -> Any:
-        if key not in self.content:
-            raise FileFormatError(f"{self.source}: {self.prefix}{key} is missing; allowed: {allowed}")
-        value = self.content.pop(key)
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        if not isinstance(value, kind) or isinstance(value, bool) or not fits(value):
-            raise self.error(key, value, allowed)
-        return value
-
-    def items(self, key: str, kind: type, allowed: str, fits: Any) -> tuple[Any, ...]:
-        values = self.take(key, list, f"a list of {allowed}", bool)
-        if kind is float:
-            values = [float(v) if isinstance(v, int) and not isinstance(v, bool) else v for v in values]
-        wrong = any(not isinstance(value, kind) or isinstance(value, bool) or not fits(value) for value in values)
-        if wrong or len(set(values)) < len(values) or len(values) > MAX_CHOICES:
-            raise self.error(key, values, f"a list of {allowed}, none twice, at most {MAX_CHOICES}")
-        return tuple(values)
-
-    def ascending(self, key: str, kind: type, allowed: str, fits: Any) -> tuple[Any, ...]:
-        values = self.items(key, kind, allowed, fits)
-        if list(values) != sorted(values):
-            raise self.error(key, list(values), f"a list of {allowed}, ascending")
-        return values
-
-    def table(self, key: str) -> "_Reader":
-        return _Reader(self.source, self.take(key, dict, "a table"), f"{key}.")
-
-    def tables(self, key: str) -> list["_Reader"]:
-        items = self.take(key, list, "one [[stage]] table a stage", bool)
-        if any(not isinstance(item, dict) for item in items):
-            raise self.error(key, items, "tables")
-        return [_Reader(self.source, item, f"{key}[{number}].") for number, item in enumerate(items)]
-
-    def finish(self) -> None:
-        if self.content:
-            raise FileFormatError(f"{self.source}: {self.prefix}{next(iter(self.content))} is an unknown key")
