@@ -19,18 +19,22 @@ class Measurement:
     """The latency of one model on one device.
 
     Attributes:
-        latency_ms: Median over rounds of the drift-corrected round medians.
+        latency_ms: Median over rounds of the drift-corrected round medians; with a baseline, brought to the machine's
+            speed at that earlier time: ``raw_ms`` and ``drift`` say what that changed.
         ci_low_ms: Lower end of the 95 % bootstrap interval of ``latency_ms`` over rounds.
         ci_high_ms: Its upper end.
-        raw_ms: The same median before drift correction.
+        raw_ms: The same median as the clock gave it, before any correction.
         mean_ms: Median over rounds of the plain means, uncorrected, with all that disturbed them.
         min_ms: Fastest corrected value (one value stands for 20 ms of inferences).
         p90_ms: 90th percentile of the corrected values.
         mad_ms: Median absolute deviation of the corrected values.
-        reference_ms: What the reference net took at the same time, to which the correction is anchored.
+        reference_ms: What the reference net took in this run.
+        drift: ``reference_ms`` over the baseline: how many times slower the machine was in this run than when the
+            baseline was taken; 1 without one.
         rounds: Rounds that counted; rounds with the machine too far off are dropped.
         values: Values that counted.
-        quality: ``"ok"``, or ``"noisy"`` where the interval or the drift exceeds the protocol's limits.
+        quality: ``"ok"``, or ``"noisy"`` where the interval, the change from the first rounds to the last, or ``drift``
+            exceeds the protocol's limits.
     """
 
     latency_ms: float
@@ -42,6 +46,7 @@ class Measurement:
     p90_ms: float
     mad_ms: float
     reference_ms: float
+    drift: float
     rounds: int
     values: int
     quality: str

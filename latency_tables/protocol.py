@@ -4,6 +4,8 @@ A model's latency is the median over rounds of its round medians. In a round eve
 A frozen reference net is timed before, between and after, so that a machine that slows down for all is told from a
 model that is slow, and what it disturbed is corrected or dropped. Rounds are added until the bootstrap interval of
 every model is narrow enough, to a limit; a model that does not get there is marked noisy, never silently averaged.
+Latencies of one run are corrected to one speed of the reference net: this run's own, or that of an earlier run, so that
+they compare with what was measured then. Such a change of scale is reported, and too large a one is noisy.
 
 Two things go beyond common practice. The reference is timed every few models and interpolated in time, since a round
 over a large batch lasts seconds. And a value is not the mean of its 20 ms of inferences but the tenth percentile of
@@ -16,7 +18,7 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -50,7 +52,8 @@ class MeasuringPlan:
         settle_seconds: Seconds of the reference net before anything, to bring the machine out of its sleep.
         segment: Models between two timings of the reference net.
         anchor_quantile: The reference net's own speed is this quantile of its values, again to pass over disturbances.
-        off_limit: A value is dropped where the reference net is off its own speed by more than this fraction.
+        off_limit: A value is dropped where the reference net is off its own speed by more than this fraction, and a
+            whole run is noisy where that speed is off the baseline by more.
         drift_limit: A model whose first and last third of rounds differ by more than this fraction is noisy.
         seconds: No round begins that would end later than this after the start; None for no such limit.
     """
@@ -124,7 +127,8 @@ def measure_interleaved(
         plan: The protocol's numbers.
         rng: Draws the order of each round and the bootstrap.
         baseline_ms: What the reference net took in an earlier run to which these latencies shall be comparable;
-            None anchors the drift correction to this run's own.
+            None anchors the drift correction to this run's own. Every latency is then scaled by one factor, which its
+            ``drift`` says and its ``raw_ms`` has not.
         progress: Called after each timing.
         clock: Seconds, monotonic.
 
@@ -150,11 +154,14 @@ def measure_interleaved(
             last = plan.seconds is not None and now - start + (now - first_round) / (number + 1) > plan.seconds
             last |= number + 1 == plan.max_rounds
             if number + 1 >= plan.min_rounds or last:
-                results |= {name: _summary(models[name], anchor, baseline_ms, plan, rng) for name in still_open}
-                still_open = [name for name in still_open if results[name].quality != OK]
+                # All of them each time: the anchor moves with every round, and one yardstick must hold for all.
+                results = {name: _summary(model, anchor, baseline_ms, plan, rng) for name, model in models.items()}
+                still_open = [name for name in models if results[name].quality != OK]
             if last or not still_open:
                 break
-    return {name: results[name] for name in runners}
+    if any(abs(one.drift - 1) > plan.off_limit for one in results.values()):  # more rounds would not mend that
+        return {name: replace(one, quality=NOISY) for name, one in results.items()}
+    return results
 
 
 def _round(
@@ -219,6 +226,7 @@ def _summary(
         p90_ms=float(np.quantile(corrected, 0.9)),
         mad_ms=float(np.median(np.abs(corrected - np.median(corrected)))),
         reference_ms=typical,
+        drift=typical / baseline_ms if baseline_ms else 1.0,
         rounds=len(medians),
         values=len(corrected),
         quality=OK if good else NOISY,

@@ -1,5 +1,7 @@
 """Files that are whole or absent: atomic writes, and readers that refuse what does not fit.
 
+What grows for minutes is appended to instead, in whole synced lines, one that was cut short dropped.
+
 Weights are safetensors; everything else is JSON, TOML, CSV or npz without pickle. JSON and safetensors files carry
 ``schema`` (what the file is) and ``schema_version`` (an integer); both are checked when read. Equal content gives equal
 bytes.
@@ -14,9 +16,9 @@ import math
 import os
 import secrets
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 from nas.errors import FileFormatError, OutputError, UsageError
 
@@ -35,23 +37,35 @@ def atomic_path(path: Path) -> Iterator[Path]:
     target = Path(os.path.realpath(path))
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
     try:
-        if target.exists() and not target.is_file():
-            raise OSError(None, "not a regular file")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # the kernel applies the umask
-        mode = stat.S_IMODE((target if target.exists() else temporary).stat().st_mode)
-        yield temporary
-        _sync(temporary)
-        temporary.chmod(mode)
-        temporary.replace(target)
-        _sync(target.parent)
+        with writing(path):
+            if target.exists() and not target.is_file():
+                raise OSError(None, "not a regular file")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # the kernel applies the umask
+            mode = stat.S_IMODE((target if target.exists() else temporary).stat().st_mode)
+            yield temporary
+            _sync(temporary)
+            temporary.chmod(mode)
+            temporary.replace(target)
+            _sync(target.parent)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Run a block that writes ``path``.
+
+    Raises:
+        OutputError: The system refuses; the message names ``path`` and the system's reason.
+    """
+    try:
+        yield
     except OSError as error:
         raise OutputError(
             f"{path}: cannot be written ({error.strerror or error}); mend it or name another place"
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
 
 
 def _sync(path: Path) -> None:
@@ -60,6 +74,42 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def append_lines(path: Path, header: str, lines: Iterable[str]) -> None:
+    """Append lines to a text file that only grows, and sync it; what was there stays.
+
+    A file that is new or empty begins with ``header``. A last line that the end of a process or a full disk cut short
+    is dropped first, also where there is nothing to append. One process at a time.
+
+    Args:
+        path: The file; missing folders are made.
+        header: Its first line.
+        lines: Without their line ends.
+
+    Raises:
+        OutputError: The system refuses; the lines are then there in part, and whole ones stay.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "ab+") as file:
+            kept = _whole_lines(file)
+            file.truncate(kept)
+            file.write("".join(f"{line}\n" for line in ([] if kept else [header]) + list(lines)).encode())
+            file.flush()
+            os.fsync(file.fileno())
+        if not kept:
+            _sync(path.parent)
+
+
+def _whole_lines(file: BinaryIO) -> int:
+    """Return how many bytes of a file are whole lines; the position is lost."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - 1))
+    if file.read() in (b"", b"\n"):
+        return size
+    file.seek(0)
+    return file.read().rfind(b"\n") + 1
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -214,20 +264,6 @@ def read_tensors(path: Path, schema: str, schema_version: int) -> tuple[dict[str
     if not isinstance(info, dict) or _tensor_hash(header, tensors) != recorded:
         raise FileFormatError(f"{path}: its content has not the recorded sha256; it is damaged, fetch it again")
     return tensors, info
-
-
-def tensors_schema(path: Path) -> str:
-    """Return the schema that a file of ``write_tensors`` names, empty where it names none; nothing is checked."""
-    from safetensors import SafetensorError, safe_open
-
-    with _open(path):
-        pass
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = _parse_json((file.metadata() or {}).get("hwnas", "{}"))
-    except (SafetensorError, OSError, ValueError, RecursionError):
-        return ""
-    return str(header.get("schema", "")) if isinstance(header, dict) else ""
 
 
 def _tensor_hash(header: Mapping[str, Any], tensors: Mapping[str, Any]) -> str:

@@ -19,10 +19,10 @@ from pathlib import Path
 from latency_tables import Device
 from latency_tables.features import Images
 from latency_tables.fingerprint import differences
-from latency_tables.lock import exclusive
 from latency_tables.table import MEND, LatencyTable, read_identity
-from nas.errors import FileFormatError, UsageError
+from nas.errors import DeviceError, FileFormatError, UsageError
 from nas.files import cache_dir, read_json, write_json
+from nas.lock import exclusive
 from predictors.calibration_job import CalibrationJob, CalibrationPlan, Listener
 from predictors.calibration_report import CalibrationReport
 from predictors.latency import LatencyPredictor, table_path
@@ -133,7 +133,7 @@ def calibrate(
             f"{', '.join(device.precisions)}"
         )
     folder = calibration_folder(device, space, channels=channels, classes=classes)
-    with exclusive(folder.parent / f"{device.name}.lock", f"device {device.name!r}"):
+    with exclusive(folder.parent / f"{device.name}.lock", f"device {device.name!r} is being measured", DeviceError):
         if fresh:
             shutil.rmtree(folder, ignore_errors=True)
         found = _load(folder, space)

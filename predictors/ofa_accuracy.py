@@ -19,12 +19,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from nas.errors import FileFormatError, UsageError
 from nas.files import read_tensors, write_tensors
+from predictors.accuracy import SCHEMA, SCHEMA_VERSION
 from predictors.conformal import conformal_radius
 from predictors.ofa_layers import Layer, read_layers
 from predictors.prediction import Prediction
 from search_spaces import Genes, MBConvSpace, preset_from_dict
 
-SCHEMA, SCHEMA_VERSION = "ofa-accuracy-predictor", 1
+KIND = "once-for-all"  # what the file says it is, under the schema of every accuracy predictor
 INPUTS = tuple(range(112, 225, 16))  # resolutions that it has inputs for, pixels
 TRAINED = (160, 224)  # the range in which it was trained, pixels
 PRECISIONS = ("fp32",)
@@ -101,7 +102,12 @@ class OFAAccuracyPredictor:
             for number, layer in enumerate(self.layers)
             for name, array in zip(("weight", "bias"), layer, strict=True)
         }
-        info = {"preset": asdict(self.space.preset), "scale": asdict(self.scale), "layers": len(self.layers)}
+        info = {
+            "kind": KIND,
+            "preset": asdict(self.space.preset),
+            "scale": asdict(self.scale),
+            "layers": len(self.layers),
+        }
         write_tensors(path, tensors, SCHEMA, SCHEMA_VERSION, info)
 
     @classmethod
@@ -117,6 +123,8 @@ class OFAAccuracyPredictor:
         """
         tensors, info = read_tensors(path, SCHEMA, SCHEMA_VERSION)
         try:
+            if info["kind"] != KIND:
+                raise TypeError(f"its kind is {info['kind']!r}")
             own = MBConvSpace(preset_from_dict(info["preset"], str(path)), PRECISIONS)
             scale = AccuracyScale(**info["scale"])
             layers = [

@@ -23,6 +23,7 @@ class TableReader:
 
     def __init__(self, source: Path | str, content: dict[str, Any], prefix: str = ""):
         self.source, self.content, self.prefix = source, content, prefix
+        self.known: list[str] = []
 
     def error(self, key: str, value: Any, allowed: str) -> FileFormatError:
         """Return the error for a value."""
@@ -30,6 +31,7 @@ class TableReader:
 
     def take(self, key: str, kind: type, allowed: str, fits: Any = lambda _: True, default: Any = REQUIRED) -> Any:
         """Take one value of type ``kind``; where there is none, ``default``."""
+        self.known.append(key)
         if key not in self.content and default is not REQUIRED:
             return default
         if key not in self.content:
@@ -43,6 +45,7 @@ class TableReader:
 
     def flag(self, key: str) -> bool:
         """Take true or false; where there is neither, false."""
+        self.known.append(key)
         value = self.content.pop(key, False)
         if not isinstance(value, bool):
             raise self.error(key, value, "true or false")
@@ -67,16 +70,17 @@ class TableReader:
 
     def table(self, key: str, default: Any = REQUIRED) -> "TableReader":
         """Take a table inside this one."""
-        return TableReader(self.source, self.take(key, dict, "a table", default=default), f"{key}.")
+        return TableReader(self.source, self.take(key, dict, "a table", default=default), f"{self.prefix}{key}.")
 
     def tables(self, key: str) -> list["TableReader"]:
         """Take a list of tables."""
-        items = self.take(key, list, "one [[stage]] table a stage", bool)
+        items = self.take(key, list, f"one [[{self.prefix}{key}]] table each", bool)
         if any(not isinstance(item, dict) for item in items):
             raise self.error(key, items, "tables")
-        return [TableReader(self.source, item, f"{key}[{number}].") for number, item in enumerate(items)]
+        return [TableReader(self.source, item, f"{self.prefix}{key}[{number}].") for number, item in enumerate(items)]
 
     def finish(self) -> None:
         """Refuse what is left."""
         if self.content:
-            raise FileFormatError(f"{self.source}: {self.prefix}{next(iter(self.content))} is an unknown key")
+            key, allowed = next(iter(self.content)), ", ".join(self.known)
+            raise FileFormatError(f"{self.source}: {self.prefix}{key} is an unknown key; allowed: {allowed}")

@@ -46,7 +46,6 @@ batch_size = 16
 momentum = 0.9
 weight_decay = 3e-5
 label_smoothing = 0.1
-distillation = 1.0
 flip = 0.0
 shift = 0.0
 erase = 0.0
@@ -60,6 +59,8 @@ kernels = 1
 depths = 1
 expands = 1
 keeps = 1
+distillation = 0.0
+extremes = 0.0
 [[training.stage]]
 name = "all"
 epochs = 1
@@ -70,6 +71,8 @@ kernels = 2
 depths = 2
 expands = 2
 keeps = 2
+distillation = 1.0
+extremes = 0.2
 """
 CLASSES = ("circle", "cross", "square")
 

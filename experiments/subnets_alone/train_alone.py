@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--subnet", type=int, choices=range(SUBNETS))
     options = parser.parse_args()
     preset, table = read_preset(preset_path(SPACE))
-    plan = read_plan(table, SPACE).with_batch_size(options.batch_size)
+    plan = read_plan(table, preset, SPACE).with_batch_size(options.batch_size)
     plan = replace(plan, stages=plan.stages[:1])
     space = get_space(SPACE, precisions=("fp32",))
     splits = load_splits(size=max(preset.resolutions), channels=preset.channels, need_train=True)

@@ -46,7 +46,7 @@ def train(
 
     path = preset_path(space)
     preset, table = read_preset(path)
-    plan = read_plan(table, str(path)).scaled(epochs_scale)
+    plan = read_plan(table, preset, str(path)).scaled(epochs_scale)
     plan = plan if batch_size is None else plan.with_batch_size(batch_size)
     if not resume:
         check_new_folder(out)

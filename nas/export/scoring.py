@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from latency_tables import Device
 from nas.errors import UsageError
 from nas.export.progress import NO_PROGRESS, Progress
-from nas.files import tensors_schema
-from predictors.accuracy import AccuracyPredictor
+from nas.files import read_tensors
+from predictors.accuracy import SCHEMA, SCHEMA_VERSION, AccuracyPredictor
 from predictors.calibration import Calibration, calibrate, calibration_changes
 from predictors.collect import supernet_fingerprint
-from predictors.ofa_accuracy import SCHEMA as OFA_SCHEMA
-from predictors.ofa_accuracy import OFAAccuracyPredictor
+from predictors.ofa_accuracy import KIND, OFAAccuracyPredictor
 from search_spaces import Genes, MBConvSpace, get_space
 from supernets import Supernet, get_supernet
 
@@ -98,7 +97,8 @@ def load_accuracy_predictor(
     Raises:
         FileFormatError: It is damaged, or of another space or supernet.
     """
-    if tensors_schema(path) == OFA_SCHEMA:
+    _, info = read_tensors(path, SCHEMA, SCHEMA_VERSION)
+    if info.get("kind") == KIND:
         return OFAAccuracyPredictor.load(path, space)
     return AccuracyPredictor.load(path, space, supernet_fingerprint(supernet))
 

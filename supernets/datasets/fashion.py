@@ -8,9 +8,9 @@ copy whose hash must be the one that the slice was taken from.
 
 import hashlib
 import os
+import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,8 @@ def load_fashion(folder: Path | None, need_train: bool) -> Splits:
 
     Args:
         folder: The only place where the full training set is looked for, and checked even if not needed; None looks in
-            ``$HWNAS_DATA``, the Debian package's folder and the cache, and downloads it at last.
+            ``$HWNAS_DATA`` alone if it is set, else in the Debian package's folder and the cache, and downloads it at
+            last.
         need_train: Whether the 53,000 training images are wanted.
 
     Raises:
@@ -165,37 +166,43 @@ def _idx_file(folder: Path, name: str) -> Path | None:
     return None
 
 
-def _places() -> Iterator[Path]:
-    """The folders where a full set may lie, in order, short of downloading it."""
-    if os.environ.get("HWNAS_DATA"):
-        yield Path(os.environ["HWNAS_DATA"])
-    yield DEBIAN
-    yield cache_dir() / "datasets"
-
-
 def _search_full_set() -> Path:
-    for place in _places():
+    """Return the folder of a full set where none was named: as ``$HWNAS_DATA`` says, or wherever there is one."""
+    if named := os.environ.get("HWNAS_DATA"):
+        found = _find_full_set(Path(named))
+        if found is None:
+            raise DataError(
+                f"$HWNAS_DATA is {named}, which does not hold Fashion-MNIST's training set ({' and '.join(FILES)}, "
+                "plain or .gz); mend it, or unset it to look elsewhere"
+            )
+        return found
+    download = cache_dir() / "datasets"
+    for place in (DEBIAN, download):
         found = _find_full_set(place)
-        if found is not None:
+        if found is not None and all(_idx_file(found, name) is not None for name in FILES):
             return found
-    return _download(cache_dir() / "datasets")
+    return _download(download)
 
 
 def _download(root: Path) -> Path:
-    """Let torchvision download the set under ``root`` and return the folder of its idx files."""
+    """Let torchvision download the set and return the folder under ``root`` to which its whole files are moved."""
     from torchvision.datasets import FashionMNIST
 
+    target = root / "FashionMNIST" / "raw"
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        return Path(FashionMNIST(str(root), train=True, download=True).raw_folder)
+        target.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as temporary:
+            downloaded = Path(FashionMNIST(temporary, train=True, download=True).raw_folder)
+            for name in FILES:
+                os.replace(downloaded / f"{name}.gz", target / f"{name}.gz")
     except (OSError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split()).rstrip(":")
-        sought = ", ".join(str(place) for place in _places())
-        variable = "" if os.environ.get("HWNAS_DATA") else "$HWNAS_DATA is not set; "
         raise DataError(
-            f"Fashion-MNIST's training set is not in {sought}, and downloading it failed ({reason}); {variable}"
-            "give its folder by --data or $HWNAS_DATA, or install the Debian package dataset-fashion-mnist"
+            f"Fashion-MNIST's training set is not in {DEBIAN}, {root}, and downloading it failed ({reason}); "
+            "$HWNAS_DATA is not set; give its folder by --data or $HWNAS_DATA, or install the Debian package "
+            "dataset-fashion-mnist"
         ) from error
+    return target
 
 
 def _check_full_set(folder: Path, full: Labelled, manifest: dict[str, Any]) -> None:

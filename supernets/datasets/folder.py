@@ -1,10 +1,13 @@
 """A person's own images, one folder a class (torchvision's ``ImageFolder`` layout), in disjoint parts.
 
-    birds/wren/1.jpg                      split here: 70 % train, 10 % validation, 5 % calibration, 15 % test
+    birds/wren/1.jpg                      split here: 15 % test, 10 % validation, 5 % calibration, the rest train
     birds/train/wren/1.jpg, birds/val/…   kept as found; a missing part, and always calibration, comes out of train
 
+Of a small folder calibration gets more, up to 20 %, until it has 200 images, a batch of batch-norm statistics.
+
 The split orders the images of every class by a hash of their contents and cuts: it is the same on every machine and
-under every file name. An image that occurs twice, byte for byte, is used once, in test before validation before train.
+under every file name. Each part is in the order of that hash, which mixes the classes: any run of images is a sample of
+all. An image that occurs twice, byte for byte, is used once, in test before validation before train.
 """
 
 import hashlib
@@ -22,6 +25,7 @@ from supernets.datasets.decode import Progress, check_memory, decode_images, in_
 from supernets.datasets.image_set import ImageSet, Splits
 
 FRACTIONS = {"test": 0.15, "validation": 0.10, "calibration": 0.05}
+CALIBRATION_IMAGES, CALIBRATION_MOST = 200, 0.20  # of a small folder: so many, if they are no larger a fraction
 MIN_PER_CLASS = 8
 SALT = b"hwnas split 1"
 _NAMES = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
@@ -35,6 +39,10 @@ class Item:
 
     path: Path
     label: int
+
+
+_Hashed = tuple[str, Item]
+"""The hash of a file's contents, and the file."""
 
 
 @dataclass(frozen=True)
@@ -115,34 +123,40 @@ def split(folder: Path, layout: Layout) -> dict[str, list[Item]]:
     Raises:
         DataError: A class has fewer than ``MIN_PER_CLASS`` different images to train on and to split.
     """
-    distinct = _distinct(layout)
-    parts = {part: [item for _, item in pairs] for part, pairs in distinct.items() if part != "train"}
-    pool: dict[int, list[tuple[str, Item]]] = defaultdict(list)
-    for pair in distinct["train"]:
+    parts = _distinct(layout)
+    pool: dict[int, list[_Hashed]] = defaultdict(list)
+    for pair in parts["train"]:
         pool[pair[1].label].append(pair)
-    parts |= {part: [] for part in ("train", *FRACTIONS) if part not in parts}
+    fractions = {part: fraction for part, fraction in FRACTIONS.items() if part not in layout.parts}
+    fractions["calibration"] = max(
+        FRACTIONS["calibration"], min(CALIBRATION_IMAGES / max(1, len(parts["train"])), CALIBRATION_MOST)
+    )
+    parts |= {part: [] for part in ("train", *fractions)}
     for label, name in enumerate(layout.classes):
-        ordered = [item for _, item in sorted(pool[label], key=lambda pair: pair[0])]
+        ordered = sorted(pool[label], key=_by_hash)
         if len(ordered) < MIN_PER_CLASS:
             found = f"{len(ordered)} distinct training images"
             raise DataError(f"{folder}: class {name!r} has {found}; allowed: {MIN_PER_CLASS} or more")
         start = 0
-        for part, fraction in FRACTIONS.items():
-            if part not in layout.parts:
-                stop = start + max(1, round(fraction * len(ordered)))
-                parts[part] += ordered[start:stop]
-                start = stop
+        for part, fraction in fractions.items():
+            stop = start + max(1, round(fraction * len(ordered)))
+            parts[part] += ordered[start:stop]
+            start = stop
         parts["train"] += ordered[start:]
-    for part, items in parts.items():
-        if not items:
+    for part, pairs in parts.items():
+        if not pairs:
             raise DataError(f"{folder}: every image of {part} occurs elsewhere too; give it images of its own")
-    return parts
+    return {part: [item for _, item in sorted(pairs, key=_by_hash)] for part, pairs in parts.items()}
 
 
-def _distinct(layout: Layout) -> dict[str, list[tuple[str, Item]]]:
+def _by_hash(pair: _Hashed) -> str:
+    return pair[0]
+
+
+def _distinct(layout: Layout) -> dict[str, list[_Hashed]]:
     """Return (hash of contents, file) for each part, every content once, test before validation before train."""
     seen: set[str] = set()
-    distinct: dict[str, list[tuple[str, Item]]] = {}
+    distinct: dict[str, list[_Hashed]] = {}
     for part in ("test", "validation", "train"):
         if part not in layout.parts:
             continue

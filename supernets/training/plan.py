@@ -28,12 +28,16 @@ Uniform draws hardly ever meet the largest and the smallest network; ``extremes`
 is the sandwich rule (Yu et al., BigNAS, 2020) as a probability.
 """
 
+import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nas.errors import FileFormatError
 from search_spaces import MBConvSpace, Preset
+from search_spaces.toml_tables import TableReader
+
+FRACTION = ("0 to 1", lambda value: 0 <= value <= 1)
 
 
 @dataclass(frozen=True)
@@ -98,14 +102,15 @@ class TrainingPlan:
 
     def scaled(self, factor: float) -> "TrainingPlan":
         """Return the plan with every stage's epochs times ``factor``, at least one each."""
-        stages = tuple(
-            replace(s, epochs=max(1, round(s.epochs * factor)), warmup_epochs=int(s.warmup_epochs * min(factor, 1)))
-            for s in self.stages
-        )
-        return replace(self, stages=stages)
+        return replace(self, stages=tuple(_scaled(stage, factor) for stage in self.stages))
 
 
-def read_plan(table: Mapping[str, Any], source: str) -> TrainingPlan:
+def _scaled(stage: TrainingStage, factor: float) -> TrainingStage:
+    epochs = max(1, round(stage.epochs * factor))
+    return replace(stage, epochs=epochs, warmup_epochs=min(int(stage.warmup_epochs * min(factor, 1)), epochs - 1))
+
+
+def read_plan(table: Mapping[str, Any], preset: Preset, source: str) -> TrainingPlan:
     """Build a plan from a preset's ``[training]`` table.
 
     Raises:
@@ -113,35 +118,44 @@ def read_plan(table: Mapping[str, Any], source: str) -> TrainingPlan:
     """
     if not table:
         raise FileFormatError(f"{source}: it has no [training] table, which training needs")
-    content = dict(table)
-    stages = content.pop("stage", [])
-    if not isinstance(stages, list) or not stages:
-        raise FileFormatError(f"{source}: training.stage is {stages!r}; allowed: one [[training.stage]] table a stage")
-    values = _values(content, TrainingPlan, f"{source}: training.", leave_out="stages")
-    read = [_values(stage, TrainingStage, f"{source}: training.stage[{i}].") for i, stage in enumerate(stages)]
-    plan = TrainingPlan(**values, stages=tuple(TrainingStage(**stage) for stage in read))
-    if not plan.stages[0].full:
-        raise FileFormatError(f"{source}: training.stage[0] is elastic; allowed: the full network first (all counts 1)")
+    reader = TableReader(source, copy.deepcopy(dict(table)), "training.")
+    plan = TrainingPlan(
+        batch_size=reader.take("batch_size", int, "2 to 65536", lambda value: 2 <= value <= 65536),
+        momentum=reader.take("momentum", float, "above 0, below 1", lambda value: 0 < value < 1),
+        weight_decay=reader.take("weight_decay", float, *FRACTION),
+        label_smoothing=reader.take("label_smoothing", float, "from 0 to below 1", lambda value: 0 <= value < 1),
+        flip=reader.take("flip", float, *FRACTION),
+        shift=reader.take("shift", float, *FRACTION),
+        erase=reader.take("erase", float, *FRACTION),
+        stages=tuple(_read_stage(stage, preset) for stage in reader.tables("stage")),
+    )
+    reader.finish()
+    first = plan.stages[0]
+    if not first.full or first.distillation:
+        raise FileFormatError(
+            f"{source}: training.stage[0] is elastic or has distillation; allowed: the full network first (all counts "
+            "1), which has no teacher (distillation 0)"
+        )
     return plan
 
 
-def _values(table: Any, kind: type, prefix: str, leave_out: str = "") -> dict[str, Any]:
-    names = {field.name: field.type for field in fields(kind) if field.name != leave_out}
-    if not isinstance(table, dict):
-        raise FileFormatError(f"{prefix[:-1]} is {table!r}; allowed: a table")
-    for key in table:
-        if key not in names:
-            raise FileFormatError(f"{prefix}{key} is an unknown key; allowed: {', '.join(names)}")
-    return {name: _value(table, name, of, prefix) for name, of in names.items()}
+def _read_stage(table: TableReader, preset: Preset) -> TrainingStage:
+    def count(key: str, menu: int) -> int:
+        return int(table.take(key, int, f"1 to {menu}, the choices that the space has", lambda n: 1 <= n <= menu))
 
-
-def _value(table: Mapping[str, Any], name: str, kind: Any, prefix: str) -> Any:
-    if name not in table:
-        raise FileFormatError(f"{prefix}{name} is missing")
-    value = table[name]
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    least = 0 if name in ("warmup_epochs",) or kind is float else 1
-    if not isinstance(value, kind) or isinstance(value, bool) or (kind is not str and not value >= least):
-        raise FileFormatError(f"{prefix}{name} is {value!r}; allowed: {kind.__name__}, {least} or more")
-    return value
+    epochs = table.take("epochs", int, "1 to 100000", lambda value: 1 <= value <= 100_000)
+    stage = TrainingStage(
+        name=table.take("name", str, "a name", bool),
+        epochs=epochs,
+        warmup_epochs=table.take("warmup_epochs", int, "0 to below epochs", lambda value: 0 <= value < epochs),
+        learning_rate=table.take("learning_rate", float, "above 0, at most 100", lambda value: 0 < value <= 100),
+        subnets=table.take("subnets", int, "1 to 64", lambda value: 1 <= value <= 64),
+        kernels=count("kernels", len(preset.kernels)),
+        depths=count("depths", max(len(stage.depths) for stage in preset.stages)),
+        expands=count("expands", len(preset.expands)),
+        keeps=count("keeps", len(preset.keeps)),
+        distillation=table.take("distillation", float, "0 to 1000", lambda value: 0 <= value <= 1000),
+        extremes=table.take("extremes", float, *FRACTION),
+    )
+    table.finish()
+    return stage

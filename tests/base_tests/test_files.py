@@ -1,6 +1,7 @@
 """Plain files are whole or absent, and refused with a line that names them when they do not fit."""
 
 import os
+import resource
 import signal
 import stat
 import subprocess
@@ -113,6 +114,57 @@ def test_a_path_under_a_file_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("x")
     with pytest.raises(OutputError, match=r"cannot be written .*; mend it or name another place"):
         files.write_bytes(tmp_path / "a/b", b"x")
+
+
+# ---- appending
+
+
+def test_appended_lines_stay_and_the_header_comes_once(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.csv"
+    files.append_lines(path, "a,b", ["1,2"])
+    files.append_lines(path, "a,b", iter(["3,4", "5,6"]))
+    assert path.read_text() == "a,b\n1,2\n3,4\n5,6\n"
+
+
+@pytest.mark.parametrize(
+    ("torn", "kept"), [("", "a,b\n"), ("a,", "a,b\n"), ("a,b\n1,2\n3", "a,b\n1,2\n"), ("a,b\n", "a,b\n")]
+)
+def test_a_line_cut_short_is_dropped_before_the_next(tmp_path: Path, torn: str, kept: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(torn)
+    files.append_lines(path, "a,b", [])
+    assert path.read_text() == kept
+    path.write_text(torn)
+    files.append_lines(path, "a,b", ["7,8"])
+    assert path.read_text() == kept + "7,8\n"
+
+
+def test_appending_to_a_full_disk_is_one_line_and_keeps_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    files.append_lines(path, "a,b", ["1,2"])
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, hard))
+    try:
+        with pytest.raises(OutputError, match=r"a\.csv: cannot be written \(File too large\); mend it"):
+            files.append_lines(path, "a,b", ["3,4"] * 100)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    files.append_lines(path, "a,b", ["5,6"])
+    lines = path.read_text().splitlines()
+    assert lines[:2] == ["a,b", "1,2"] and lines[-1] == "5,6" and set(lines[2:-1]) <= {"3,4"}
+
+
+@pytest.mark.parametrize("name", ["file/a.csv", ".", "pipe"])
+def test_what_cannot_be_appended_to_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("x")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OutputError, match=r"cannot be written \(.*\); mend it or name another place"):
+        files.append_lines(tmp_path / name, "a,b", ["1,2"])
+
+
+def test_a_folder_that_cannot_be_made_is_one_line() -> None:
+    with pytest.raises(OutputError, match=r"^/proc/nope/a\.csv: cannot be written \(No such file or directory\)"):
+        files.append_lines(Path("/proc/nope/a.csv"), "a,b", ["1,2"])
 
 
 # ---- reading

@@ -10,7 +10,6 @@ import torch
 from latency_tables import get_device
 from latency_tables.device import DEVICES
 from nas.cli.main import main
-from nas.files import tensors_schema
 from nas.registry import Entry
 from predictors import calibrate
 from predictors.ofa_accuracy import OFAAccuracyPredictor, known_part
@@ -128,7 +127,7 @@ def test_a_predictor_is_imported_and_brought_to_measured_accuracies(
     assert main(["import-ofa", str(path), "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     assert "space ofa-mbv3 in fp32 at 160 to 224 px" in printed and "held-out training images" in printed
-    assert tensors_schema(out / "accuracy_predictor.safetensors") == "ofa-accuracy-predictor"
+    assert OFAAccuracyPredictor.load(out / "accuracy_predictor.safetensors").space.name == "ofa-mbv3"
     lines = [f"{'357'[i % 3] * 20},{'346'[i % 3] * 20},{'234'[i // 3 % 3] * 5},224,{70 + i % 7}" for i in range(40)]
     (tmp_path / "measured.csv").write_text("\n".join(["ks,e,d,r,top1", *lines, ""]))
     arguments = ["import-ofa", str(path), "--out", str(tmp_path / "second")]

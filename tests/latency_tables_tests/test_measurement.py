@@ -9,7 +9,7 @@ from latency_tables.measurement import bootstrap_median
 
 MEASUREMENT = Measurement(
     latency_ms=1.0, ci_low_ms=0.98, ci_high_ms=1.04, raw_ms=1.1, mean_ms=1.2, min_ms=0.9, p90_ms=1.3, mad_ms=0.02,
-    reference_ms=0.2, rounds=9, values=18, quality="ok",
+    reference_ms=0.2, drift=1.05, rounds=9, values=18, quality="ok",
 )  # fmt: skip
 
 

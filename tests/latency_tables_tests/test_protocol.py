@@ -137,6 +137,37 @@ def test_latencies_can_be_brought_to_an_earlier_speed_of_the_machine() -> None:
     found = measure(machine, {"a": Model(machine, "a", 1.0)}, baseline_ms=0.2)["a"]
     assert found.latency_ms == pytest.approx(1.0)
     assert found.raw_ms == pytest.approx(1.5) and found.reference_ms == pytest.approx(0.3)
+    assert found.drift == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize(("slower", "quality"), [(1.1, "ok"), (0.9, "ok"), (1.2, "noisy"), (0.8, "noisy")])
+def test_a_machine_far_from_its_earlier_speed_is_noisy_and_not_measured_longer(slower: float, quality: str) -> None:
+    machine = Machine(speed=lambda now: slower)
+    found = measure(machine, {"a": Model(machine, "a", 1.0)}, baseline_ms=0.2)["a"]
+    assert (found.quality, found.rounds, found.drift) == (quality, FULL.min_rounds, pytest.approx(slower))
+
+
+def test_without_an_earlier_speed_there_is_no_drift_from_it() -> None:
+    machine = Machine(speed=lambda now: 1.5)
+    assert measure(machine, {"a": Model(machine, "a", 1.0)})["a"].drift == 1.0
+
+
+def test_models_that_end_in_different_rounds_are_corrected_to_one_yardstick() -> None:
+    """Equal models, one unsteady for nine rounds; then the machine becomes 10 % faster."""
+    timings = 0
+    machine = Machine(speed=lambda now: 1.0 if timings < 18 else 0.9)
+    wild = lambda: 1.0 + (0.04 * (-1) ** (timings // 2) if timings < 18 else 0.0)  # noqa: E731
+    models = {"early": Model(machine, "early", 1.0), "late": Model(machine, "late", 1.0, wild)}
+
+    def count(done: int, expected: int) -> None:
+        nonlocal timings
+        timings = done
+
+    found = measure(machine, models, replace(FULL, drift_limit=0.1), progress=count)
+    assert found["early"].rounds == FULL.min_rounds < found["late"].rounds
+    assert [found[name].quality for name in models] == ["ok", "ok"]
+    assert found["early"].latency_ms == pytest.approx(found["late"].latency_ms, rel=0.001)
+    assert found["early"].reference_ms == found["late"].reference_ms
 
 
 def test_no_round_begins_that_would_end_after_the_time_given() -> None:

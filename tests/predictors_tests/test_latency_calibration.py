@@ -12,10 +12,10 @@ from tiny_space import tiny_space
 from latency_tables import FULL, Measurement, SimulatedDevice
 from latency_tables.builder import timing_model
 from latency_tables.features import Images
-from latency_tables.lock import exclusive
 from latency_tables.rows import read_rows
 from latency_tables.simulated import CostModel
 from nas.errors import DeviceError, FileFormatError, UsageError
+from nas.lock import exclusive
 from predictors import Calibration, CalibrationPlan, calibrate, calibration_changes, load_calibration
 from predictors.calibration import calibration_folder
 from search_spaces import Genes, MBConvSpace
@@ -193,7 +193,7 @@ def test_rows_of_another_shape_are_refused(finished: Path) -> None:
 
 def test_two_at_once_are_refused(finished: Path) -> None:
     refused = pytest.raises(DeviceError, match="device 'simulated' is being measured by process")
-    with exclusive(finished.parent / "simulated.lock", "device 'simulated'"), refused:
+    with exclusive(finished.parent / "simulated.lock", "it is being measured", DeviceError), refused:
         run(SimulatedDevice())
 
 

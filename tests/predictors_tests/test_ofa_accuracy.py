@@ -156,9 +156,10 @@ def test_an_npz_that_is_none_is_refused(tmp_path: Path) -> None:
 def test_a_file_of_another_content_is_refused(path: Path, tmp_path: Path) -> None:
     from nas.files import write_tensors
 
-    write_tensors(tmp_path / "x.safetensors", {"a": torch.zeros(1)}, "ofa-accuracy-predictor", 1, {"preset": {}})
-    with pytest.raises(FileFormatError):
-        OFAAccuracyPredictor.load(tmp_path / "x.safetensors")
+    for info in ({}, {"kind": "other"}, {"kind": "once-for-all"}):
+        write_tensors(tmp_path / "x.safetensors", {"a": torch.zeros(1)}, "accuracy-predictor", 1, info)
+        with pytest.raises(FileFormatError, match="does not describe once-for-all's accuracy predictor"):
+            OFAAccuracyPredictor.load(tmp_path / "x.safetensors")
 
 
 @pytest.mark.parametrize(

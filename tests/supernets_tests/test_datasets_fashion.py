@@ -160,9 +160,42 @@ def test_no_full_set_and_no_network_says_where_it_was_sought(nowhere, monkeypatc
     with pytest.raises(DataError, match=message + r"\$HWNAS_DATA is not set; give its folder by --data") as caught:
         load_splits(size=28, channels=1, need_train=True)
     assert "\n" not in str(caught.value)
+
+
+def test_an_environment_variable_that_names_no_full_set_is_refused(nowhere, monkeypatch):
     monkeypatch.setenv("HWNAS_DATA", str(nowhere / "empty"))
-    with pytest.raises(DataError, match=r"is not in .*empty, .*debian"):
+    with pytest.raises(DataError, match=r"HWNAS_DATA is .*empty, which does not hold .*; mend it, or unset it"):
         load_splits(size=28, channels=1, need_train=True)
+    (nowhere / "empty").mkdir()
+    (nowhere / "empty" / f"{LABELS}.gz").touch()
+    with pytest.raises(DataError, match=r"empty: neither train-images-idx3-ubyte.gz nor train-images-idx3-ubyte is"):
+        load_splits(size=28, channels=1, need_train=True)
+
+
+@needs_full
+@pytest.mark.parametrize("left", [[], [IMAGES], [LABELS]])
+def test_a_killed_download_is_begun_again(nowhere, monkeypatch, left):
+    """What a kill leaves is a part of the files, or a temporary folder; neither counts as the set."""
+    raw = nowhere / "cache" / "datasets" / "FashionMNIST" / "raw"
+
+    class Online:
+        def __init__(self, root, train, download):
+            assert train and download
+            assert Path(root).parent == raw.parent.parent and Path(root) != raw.parent  # beside what is whole
+            self.raw_folder = str(Path(root) / "FashionMNIST" / "raw")
+            Path(self.raw_folder).mkdir(parents=True)
+            for name in fashion.FILES:
+                shutil.copy(FULL / f"{name}.gz", self.raw_folder)
+
+    monkeypatch.setattr("torchvision.datasets.FashionMNIST", Online)
+    litter = raw.parent.parent / ".download-killed" / "FashionMNIST" / "raw"
+    litter.mkdir(parents=True)
+    (litter / IMAGES).write_bytes(b"cut short")
+    raw.mkdir(parents=True)
+    for name in left:
+        shutil.copy(FULL / f"{name}.gz", raw)
+    assert fashion.read_full_set(fashion._search_full_set()).labels.shape == (60_000,)
+    assert sorted(path.name for path in raw.iterdir()) == sorted(f"{name}.gz" for name in fashion.FILES)
 
 
 def test_named_folder_is_the_only_place_looked_at(tmp_path):

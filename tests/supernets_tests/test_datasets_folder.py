@@ -1,6 +1,8 @@
 """A person's own image folder: any layout of ImageFolder's kind, grey or RGB, in disjoint and repeatable parts."""
 
+import hashlib
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from PIL import Image
 
 from nas.errors import DataError
 from supernets.datasets import decode, inspect_data, load_splits
+from supernets.datasets import folder as image_folder
 
 PARTS = ("train", "validation", "calibration", "test")
 
@@ -22,7 +25,7 @@ def draw(folder, count, *, mode="RGB", seed=0, side=(20, 30), suffix=".png", lev
         pixels = rng.integers(0, 256, shape, dtype=np.uint8)
         if level is not None:
             pixels[:] = level
-            pixels[0, 0] = number
+            pixels[0, :2] = divmod(number, 256)
         Image.fromarray(pixels).save(folder / f"{number}{suffix}")
 
 
@@ -49,13 +52,36 @@ def pixels(data):
     return [image.numpy().tobytes() for image in data.images]
 
 
-def test_split_is_70_10_5_15_of_every_class_and_disjoint(birds):
+def test_every_class_is_split_alike_and_no_image_is_in_two_parts(birds):
     splits = load_splits(birds, size=16, channels=3, need_train=True)
     assert splits.classes == ("crow", "duck", "wren") and splits.name == "birds"
-    for part, count in zip(PARTS, (28, 4, 2, 6), strict=True):
+    for part, count in zip(PARTS, (22, 4, 8, 6), strict=True):
         assert torch.bincount(getattr(splits, part).labels).tolist() == [count] * 3
     seen = [image for part in PARTS for image in pixels(getattr(splits, part))]
     assert len(seen) == len(set(seen)) == 120
+
+
+def test_calibration_is_a_twentieth_and_more_of_a_small_folder(tmp_path):
+    for count, calibration in ((8, 2), (100, 20), (500, 67), (1400, 70)):
+        items = [image_folder.Item(Path(f"{number}"), number % 3) for number in range(3 * count)]
+        layout = image_folder.Layout(("a", "b", "c"), {"train": items})
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(image_folder, "_content_hash", lambda path: hashlib.sha256(str(path).encode()).hexdigest())
+            parts = image_folder.split(tmp_path, layout)
+        assert [item.label for item in sorted(parts["calibration"], key=lambda item: item.label)] == [
+            label for label in range(3) for _ in range(calibration)
+        ]
+        assert set(items) == {item for part in parts.values() for item in part}
+
+
+def test_every_batch_of_calibration_and_validation_images_holds_every_class(tmp_path):
+    for level, name in enumerate(("black", "grey", "white")):
+        draw(tmp_path / name, 402, mode="L", side=(8, 8), level=100 * level)
+    splits = load_splits(tmp_path, size=8, channels=1)
+    assert len(splits.calibration) == 201
+    assert torch.bincount(splits.calibration.labels[:200]).min() > 60
+    for labels in splits.validation.labels.split(40):
+        assert torch.bincount(labels).min() > 5
 
 
 def test_images_carry_their_own_label(tmp_path):
@@ -97,13 +123,13 @@ def test_mean_and_std_are_the_training_part_s(birds):
 def test_folders_of_parts_are_kept(parted):
     splits = load_splits(parted, size=16, channels=3, need_train=True)
     assert splits.classes == ("cat", "dog")
-    assert [len(getattr(splits, part)) for part in PARTS] == [38, 10, 2, 12]  # calibration comes out of train
+    assert [len(getattr(splits, part)) for part in PARTS] == [32, 10, 8, 12]  # calibration comes out of train
 
 
 def test_missing_parts_come_out_of_train(parted):
     shutil.rmtree(parted / "test")
     splits = load_splits(parted, size=16, channels=3, need_train=True)
-    assert [len(getattr(splits, part)) for part in PARTS] == [32, 10, 2, 6]
+    assert [len(getattr(splits, part)) for part in PARTS] == [26, 10, 8, 6]
 
 
 def test_an_image_in_two_parts_is_used_once(parted):
@@ -111,7 +137,7 @@ def test_an_image_in_two_parts_is_used_once(parted):
         shutil.copy(path, parted / "train" / "cat" / f"copy{path.name}")
         shutil.copy(path, parted / "valid" / "cat" / f"copy{path.name}")
     splits = load_splits(parted, size=16, channels=3, need_train=True)
-    assert [len(getattr(splits, part)) for part in PARTS] == [38, 10, 2, 12]
+    assert [len(getattr(splits, part)) for part in PARTS] == [32, 10, 8, 12]
 
 
 def test_copies_of_an_image_are_used_once(birds):

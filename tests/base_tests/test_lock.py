@@ -1,4 +1,4 @@
-"""Two processes never time one device at once."""
+"""Two processes never hold one lock at once."""
 
 import signal
 import subprocess
@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from latency_tables.lock import exclusive
 from nas.errors import DeviceError
+from nas.lock import exclusive
 
+BUSY = "device 'cpu' is being measured"
 HOLDER = """
 import sys, time
 from pathlib import Path
-from latency_tables.lock import exclusive
-with exclusive(Path(sys.argv[1]), "device 'cpu'"):
+from nas.errors import DeviceError
+from nas.lock import exclusive
+with exclusive(Path(sys.argv[1]), "device 'cpu' is being measured", DeviceError):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -26,12 +28,12 @@ def test_the_second_is_refused_by_the_name_of_the_first_and_admitted_when_it_die
     try:
         assert holder.stdout is not None and holder.stdout.readline() == "held\n"
         refused = pytest.raises(DeviceError, match=rf"device 'cpu' is being measured by process {holder.pid}; wait")
-        with refused, exclusive(path, "device 'cpu'"):
+        with refused, exclusive(path, BUSY, DeviceError):
             pass
     finally:
         holder.send_signal(signal.SIGKILL)
         holder.wait()
-    with exclusive(path, "device 'cpu'"):
+    with exclusive(path, BUSY, DeviceError):
         pass
-    with exclusive(path, "device 'cpu'"):  # and it is free again after use
+    with exclusive(path, BUSY, DeviceError):  # and it is free again after use
         pass
