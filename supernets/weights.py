@@ -35,7 +35,9 @@ def supernet_folder(name: str | Path) -> Path:
         return path.parent
     if path.is_dir():
         return path
-    raise unknown_name("supernet", str(name), [*list_supernets(), "a folder that `nas train` wrote"])
+    raise unknown_name(
+        "supernet", str(name), [*list_supernets(), "a folder that `nas train` or `nas import-ofa` wrote"]
+    )
 
 
 def get_supernet(name: str | Path, pretrained: bool = True) -> Supernet:

@@ -62,6 +62,7 @@ def search(
     """
     from latency_tables import get_device
     from nas.cli.search_report import print_outcome
+    from nas.errors import UsageError
     from nas.export import Progress, SearchJob, run_search
     from nas.export.result import SCHEMA, SCHEMA_VERSION, result_content
     from nas.search import get_strategy
@@ -71,7 +72,13 @@ def search(
     get_strategy(strategy)
     if space is not None:
         get_space(space)
-    untrained = accuracy_predictor is not None and supernet is None and (space or DEFAULT_SPACE) not in list_supernets()
+    ships = (space or DEFAULT_SPACE) in list_supernets()
+    if supernet is None and accuracy_predictor is None and not ships:
+        raise UsageError(
+            f"no supernet ships for space {space!r}; name one with --supernet, or search without weights by a "
+            "predictor of its accuracy, --accuracy-predictor"
+        )
+    untrained = accuracy_predictor is not None and supernet is None and not ships
     job = SearchJob(
         device=get_device(device),
         out=out or Path("nas-search", f"{device}-{datetime.now():%Y%m%d-%H%M%S}"),

@@ -24,9 +24,16 @@ def spaces(json: Json = False) -> None:
         return
     table = [
         (
-            row["name"], f"{row['networks']:.1e}", ", ".join(map(str, row["resolutions"])),
+            row["name"], f"{row['networks']:.1e}", _pixels(row["resolutions"]),
             ", ".join(row["precisions"]), "ships" if row["supernet"] else "to be trained", row["summary"],
         )
         for row in rows
     ]  # fmt: skip
     print_table(("space", "networks", "pixels", "precisions", "supernet", "what it is"), table, numbers=" r")
+
+
+def _pixels(resolutions: list[int]) -> str:
+    """Return a few resolutions in full, many as their ends and number."""
+    if len(resolutions) <= 4:
+        return ", ".join(map(str, resolutions))
+    return f"{resolutions[0]} to {resolutions[-1]} ({len(resolutions)})"

@@ -162,6 +162,14 @@ def test_a_space_without_a_supernet_is_searched_and_says_so(
     assert warning in capsys.readouterr().out
 
 
+def test_a_space_with_neither_supernet_nor_predictor_is_not_searched(
+    preset: Path, simulated: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for space in ("ofa-mbv3", str(preset)):
+        message = failed(["search", "--device", simulated, "--space", space], capsys)
+        assert f"no supernet ships for space {space!r}; name one with --supernet" in message
+
+
 def test_images_are_refused_where_there_are_no_weights(
     preset: Path, simulated: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
