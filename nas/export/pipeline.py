@@ -115,7 +115,8 @@ def run_search(job: SearchJob, progress: Progress = NO_PROGRESS, scorer: Scorer 
     splits = _images(job, supernet, progress)
     with clock.stage("calibrate"):
         if scorer is None:
-            scorer, space = load_scorer(job, space, supernet, progress)
+            scorer = load_scorer(job, space, supernet, progress)
+        space = scorer.space or space
     with clock.stage("search"):
         result = find_front(job, space, scorer, progress)
         entries = plan_entries(space, result.front, scorer.score, count=job.finalists, limit_ms=job.limit_ms)
@@ -152,13 +153,10 @@ def _images(job: SearchJob, supernet: Supernet, progress: Progress) -> Splits:
     return random_splits(supernet, size, job.seed)
 
 
-def load_scorer(
-    job: SearchJob, space: MBConvSpace, supernet: Supernet, progress: Progress = NO_PROGRESS
-) -> tuple[Scorer, MBConvSpace]:
+def load_scorer(job: SearchJob, space: MBConvSpace, supernet: Supernet, progress: Progress = NO_PROGRESS) -> Scorer:
     """Load the accuracy predictor, which takes no time, then calibrate the device or reuse its calibration.
 
-    Returns:
-        The scorer, and the part of ``space`` that it predicts: all of it, if the predictor knows all of it.
+    What the predictor does not know of ``space`` is left out of both.
     """
     path = job.accuracy_predictor
     if path is None:
@@ -169,7 +167,7 @@ def load_scorer(
         known = f"{', '.join(accuracy.space.precisions)} at {pixels[0]} to {pixels[-1]} px"
         progress.note(f"the accuracy predictor knows {known}: that part of {space.name} is searched")
     calibration = calibrated(job.device, accuracy.space, supernet, fresh=job.recalibrate, progress=progress)
-    return scorer_of(accuracy, calibration), accuracy.space
+    return scorer_of(accuracy, calibration)
 
 
 def find_front(job: SearchJob, space: MBConvSpace, scorer: Scorer, progress: Progress = NO_PROGRESS) -> SearchResult:

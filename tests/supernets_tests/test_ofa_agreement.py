@@ -82,7 +82,7 @@ def test_logits_depend_on_the_image_and_on_the_subnet(pair: tuple[nn.Module, Sup
     x = torch.randn(2, 3, 128, 128, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         logits = supernet(x, large)
-        assert relative(logits[:1], logits[1:]) > 0.01 and relative(supernet(x, small), logits) > 0.1
+        assert relative(logits[:1], logits[1:]) > 100 * TOLERANCE and relative(supernet(x, small), logits) > 0.1
 
 
 def compare(pair: tuple[nn.Module, Supernet], chosen: list[Candidate]) -> None:
