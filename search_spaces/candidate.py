@@ -36,6 +36,8 @@ class Candidate:
         stem: Precision of the stem.
         blocks: Blocks by stage.
         head: Precision of the head (last convolution and classifier).
+        stem_depth: How many of the stem's optional convolutions there are; None where the space has none.
+        widths: Multipliers of the stem's and the stages' widths; empty where the space has none.
     """
 
     space: str
@@ -43,6 +45,8 @@ class Candidate:
     stem: str
     blocks: tuple[tuple[Block | None, ...], ...]
     head: str
+    stem_depth: int | None = None
+    widths: tuple[float, ...] = ()
 
     def active_blocks(self) -> tuple[Block, ...]:
         """Return the blocks that are there, in order."""
@@ -60,12 +64,14 @@ class Candidate:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the candidate as JSON types."""
+        depth = {} if self.stem_depth is None else {"depth": self.stem_depth}
         return {
             "space": self.space,
             "resolution": self.resolution,
-            "stem": {"precision": self.stem},
+            "stem": {"precision": self.stem, **depth},
             "blocks": [[block and asdict(block) for block in stage] for stage in self.blocks],
             "head": {"precision": self.head},
+            **({"widths": list(self.widths)} if self.widths else {}),
         }
 
     @classmethod
@@ -82,6 +88,8 @@ class Candidate:
                 stem=_typed(content["stem"]["precision"], str, "stem.precision"),
                 blocks=tuple(tuple(_block(block) for block in stage) for stage in content["blocks"]),
                 head=_typed(content["head"]["precision"], str, "head.precision"),
+                stem_depth=_typed(content["stem"].get("depth"), (int, type(None)), "stem.depth"),
+                widths=tuple(float(_typed(width, (int, float), "widths")) for width in content.get("widths", ())),
             )
         except KeyError as error:
             raise FileFormatError(f"candidate: key {error} is missing") from error

@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nas.errors import FileFormatError
-from search_spaces import MBConvSpace, get_space
+from search_spaces import BottleneckSpace, MBConvSpace, get_bottleneck_space, get_space
+from supernets.bottleneck import BottleneckSupernet
 from supernets.supernet import ImageInfo, Supernet
 
 OFA_SPACES = ("ofa-mbv3", "ofa-mbv3-w1.2", "ofa-proxyless")
@@ -28,6 +29,18 @@ PARTS = {
     "project": "point_linear",
 }
 """Our parts of a block to OFA's; the first that fits counts."""
+
+RESNET_PARTS = {
+    "stem.first": "input_stem.0",
+    "stem.optional.layer": "input_stem.1.conv",
+    "stem.last": "input_stem.2",
+    "reduce": "conv1",
+    "spatial": "conv2",
+    "widen": "conv3",
+    "shortcut": "downsample",
+    "head.classifier": "classifier.linear",
+}
+"""Our parts of an elastic ResNet to OFA's."""
 
 
 def import_ofa(
@@ -52,15 +65,40 @@ def import_ofa(
     wanted = OFA_SPACES if space is None else (space,)
     spaces = [one if isinstance(one, MBConvSpace) else get_space(one) for one in wanted]
     nets = [Supernet(one, _image_info(path, found, classes)) for one in spaces]
-    wrong = [_misfits(net, found) for net in nets]
+    wrong = [misfits(net, ofa_names(net), found) for net in nets]
     fewest = min(range(len(nets)), key=lambda number: len(wrong[number]))
     if wrong[fewest]:
         raise FileFormatError(f"{path}: not a supernet of space {spaces[fewest].name!r}: {'; '.join(wrong[fewest])}")
-    supernet, tensors = nets[fewest], nets[fewest].state_dict()
-    for theirs, ours in ofa_names(supernet).items():
+    supernet = nets[fewest]
+    take_tensors(supernet, ofa_names(supernet), found)
+    return supernet.eval()
+
+
+def import_ofa_resnet(
+    checkpoint: str | Path, space: BottleneckSpace | None = None, *, classes: Sequence[str] | None = None
+) -> BottleneckSupernet:
+    """Read an elastic ResNet50 that once-for-all released or its code trained; as ``import_ofa``.
+
+    Raises:
+        FileFormatError: The file is no checkpoint, or its tensors do not fit the space; the message names every one.
+    """
+    path = Path(checkpoint)
+    found = read_checkpoint(path)
+    space = get_bottleneck_space("ofa-resnet50") if space is None else space
+    supernet = BottleneckSupernet(space, _image_info(path, found, classes))
+    names = ofa_resnet_names(supernet)
+    if wrong := misfits(supernet, names, found):
+        raise FileFormatError(f"{path}: not a supernet of space {space.name!r}: {'; '.join(wrong)}")
+    take_tensors(supernet, names, found)
+    return supernet.eval()
+
+
+def take_tensors(supernet: nn.Module, names: Mapping[str, str], found: Mapping[str, Tensor]) -> None:
+    """Load ``found`` into ``supernet``; ``names`` leads from OFA's names to ours."""
+    tensors = supernet.state_dict()
+    for theirs, ours in names.items():
         tensors[ours] = found[theirs].T if theirs.endswith(TRANSFORM) else found[theirs]
     supernet.load_state_dict(tensors)
-    return supernet.eval()
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
@@ -87,7 +125,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 def plain_name(name: str) -> str:
     """Return the one spelling of an OFA tensor's name: no doubled ``conv``, ``bn``, ``linear``, no block wrapper."""
     name = re.sub(r"^(blocks\.\d+)\.(?:mobile_inverted_conv|conv)\.", r"\1.", name.removeprefix("module."))
-    return re.sub(r"\b(conv|bn|linear)\.\1\.", r"\1.", name)
+    return re.sub(r"\b(conv|bn|linear)(\.\1)+\.", r"\1.", name)
 
 
 def ofa_names(supernet: Supernet) -> dict[str, str]:
@@ -119,9 +157,22 @@ def _in_block(ours: str) -> str:
     return PARTS[part] + ours.removeprefix(part)
 
 
-def _misfits(supernet: Supernet, found: Mapping[str, Tensor]) -> list[str]:
-    """Say what keeps ``found`` from being the weights of ``supernet``."""
-    names, own = ofa_names(supernet), supernet.state_dict()
+def ofa_resnet_names(supernet: BottleneckSupernet) -> dict[str, str]:
+    """Return OFA's plain name of every tensor of an elastic ResNet, to ours."""
+    names = {}
+    for ours in (name for name in supernet.state_dict() if not name.endswith(COUNTER)):
+        theirs = ours.removeprefix("largest.")
+        for number, block in enumerate(supernet.space.block_names):
+            theirs = theirs.replace(f"blocks.{block}.", f"blocks.{number}.")
+        for mine, their_part in RESNET_PARTS.items():
+            theirs = theirs.replace(f"{mine}.", f"{their_part}.", 1)
+        names[plain_name(theirs)] = ours
+    return names
+
+
+def misfits(supernet: nn.Module, names: Mapping[str, str], found: Mapping[str, Tensor]) -> list[str]:
+    """Say what keeps ``found`` from being the weights of ``supernet``, whose ``names`` lead from OFA's to ours."""
+    own = supernet.state_dict()
     shapes = [
         f"{name} has shape {tuple(found[name].shape)}, allowed {tuple(own[ours].shape)}"
         for name, ours in names.items()

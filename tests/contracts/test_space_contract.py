@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from nas.errors import UsageError
-from search_spaces import Candidate, SearchSpace, get_space, list_spaces
+from search_spaces import (
+    Candidate,
+    SearchSpace,
+    get_bottleneck_space,
+    get_space,
+    list_bottleneck_spaces,
+    list_spaces,
+)
 
 SPACES = [
     "fashion-mbv3",
@@ -12,12 +19,15 @@ SPACES = [
     "ofa-mbv3-w1.2",
     "ofa-proxyless",
 ]
+BOTTLENECK_SPACES = [
+    "ofa-resnet50",
+]
 ROWS = 600
 
 
-@pytest.fixture(params=SPACES)
+@pytest.fixture(params=SPACES + BOTTLENECK_SPACES)
 def space(request: pytest.FixtureRequest) -> SearchSpace:
-    return get_space(request.param)
+    return get_bottleneck_space(request.param) if request.param in BOTTLENECK_SPACES else get_space(request.param)
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -26,10 +36,11 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 def test_every_shipped_space_is_held_to_the_contract() -> None:
     assert sorted(list_spaces()) == sorted(SPACES)
+    assert sorted(list_bottleneck_spaces()) == sorted(BOTTLENECK_SPACES)
 
 
 def test_it_says_in_one_line_what_it_is_for(space: SearchSpace) -> None:
-    summary = list_spaces()[space.name]
+    summary = {**list_spaces(), **list_bottleneck_spaces()}[space.name]
     assert summary and "\n" not in summary
 
 

@@ -46,6 +46,7 @@ def test_a_checkpoint_becomes_our_supernet(tmp_path: Path, wrap) -> None:  # typ
         ("blocks.5.conv.depth_conv.conv.7to5_matrix", "blocks.5.depth_conv.conv.7to5_matrix"),
         ("module.blocks.0.conv.point_linear.bn.bn.running_mean", "blocks.0.point_linear.bn.running_mean"),
         ("blocks.2.conv.depth_conv.se.fc.reduce.bias", "blocks.2.depth_conv.se.fc.reduce.bias"),
+        ("input_stem.1.conv.conv.conv.weight", "input_stem.1.conv.weight"),
         ("module.first_conv.conv.weight", "first_conv.conv.weight"),
         ("classifier.linear.linear.weight", "classifier.linear.weight"),
     ],

@@ -33,7 +33,7 @@ def randomised(net: nn.Module, seed: int) -> nn.Module:
             if name.endswith("_matrix"):
                 tensor.add_(torch.empty_like(tensor).normal_(0, 0.1, generator=generator))
             elif name.endswith("running_var") or ("bn" in name and name.endswith("weight")):
-                low = 0.2 if "point_linear" in name and name.endswith("weight") else 0.5
+                low = 0.2 if ("point_linear" in name or "conv3" in name) and name.endswith("weight") else 0.5
                 tensor.uniform_(low, 3 * low, generator=generator)  # below one where residual sums add up
             elif name.endswith(("running_mean", "bias")):
                 tensor.normal_(0, 0.1, generator=generator)
