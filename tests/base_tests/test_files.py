@@ -41,6 +41,18 @@ def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) ->
     assert os.listdir(tmp_path) == ["a.json"]
 
 
+def test_what_killed_writes_of_a_file_left_is_removed_by_its_next_write(tmp_path: Path) -> None:
+    old, fresh, foreign = (
+        tmp_path / name for name in (f".a.json.{'0' * 12}.part", f".a.json.{'1' * 12}.part", ".b.part")
+    )
+    for path in (old, fresh, foreign):
+        path.touch()
+    for path in (old, foreign):
+        os.utime(path, (0, 0))
+    files.write_bytes(tmp_path / "a.json", b"new")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.json", fresh.name, foreign.name}  # fresh: of a live writer
+
+
 def test_a_full_disk_is_one_line_and_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text("old")
