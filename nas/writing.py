@@ -19,8 +19,8 @@ STALE_SECONDS = 3600.0  # a temporary file that old is of a write that was kille
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; move it there, synced, when the block ends without an error.
 
-    The file has the permissions that ``open(path, "w")`` would leave it with, and a link is written through. What writes
-    of ``path`` that were killed an hour ago or earlier left behind is removed.
+    The file has the permissions that ``open(path, "w")`` would leave it with, and a link is written through. Temporary
+    files that writes of ``path`` left when they were killed, an hour ago or earlier, are removed.
 
     Raises:
         OutputError: The system refuses a write, here or in the block; nothing is left behind.
