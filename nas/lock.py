@@ -14,10 +14,6 @@ from nas.writing import writing
 POLL_SECONDS = 0.2
 
 
-def _no_note(line: str) -> None:
-    pass
-
-
 @contextmanager
 def exclusive(
     path: Path,
@@ -25,7 +21,7 @@ def exclusive(
     error: type[NasError],
     *,
     wait_seconds: float = 0.0,
-    note: Callable[[str], None] = _no_note,
+    note: Callable[[str], None] | None = None,
 ) -> Iterator[None]:
     """Hold the lock file ``path`` while the block runs; the system releases it however the process ends.
 
@@ -50,7 +46,7 @@ def exclusive(
             held = f"{busy} by process {file.read().strip() or 'unknown'}"
             if time.monotonic() >= until:
                 raise error(f"{held}; wait for it to end, then run this again")
-            if not told:
+            if note is not None and not told:
                 note(f"{held}; waiting for it to end, for {wait_seconds:.0f} s at most")
                 told = True
             time.sleep(POLL_SECONDS)
