@@ -2,34 +2,65 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from nas.errors import NasError
+from nas.writing import writing
+
+POLL_SECONDS = 0.2
 
 
 @contextmanager
-def exclusive(path: Path, busy: str, error: type[NasError]) -> Iterator[None]:
+def exclusive(
+    path: Path,
+    busy: str,
+    error: type[NasError],
+    *,
+    wait_seconds: float = 0.0,
+    note: Callable[[str], None] | None = None,
+) -> Iterator[None]:
     """Hold the lock file ``path`` while the block runs; the system releases it however the process ends.
 
     Args:
         path: Made if it is not there, and left behind: removing it would let two in.
         busy: What another holder is at, such as ``device 'cpu' is being measured``.
         error: What to raise then.
+        wait_seconds: How long to wait for the other holder before that.
+        note: Told, once, that there is something to wait for.
 
     Raises:
         NasError: Another process holds it; of type ``error``, and the message names that process.
+        OutputError: The lock file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+", encoding="utf-8") as file:
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 (closed below; the block's own errors are its own)
+    with file:
+        until, told = time.monotonic() + wait_seconds, False
+        while not _taken(path, file):
+            file.seek(0)
+            held = f"{busy} by process {file.read().strip() or 'unknown'}"
+            if time.monotonic() >= until:
+                raise error(f"{held}; wait for it to end, then run this again")
+            if note is not None and not told:
+                note(f"{held}; waiting for it to end, for {wait_seconds:.0f} s at most")
+                told = True
+            time.sleep(POLL_SECONDS)
+        yield
+
+
+def _taken(path: Path, file: TextIO) -> bool:
+    """Take the lock if it is free, and write down who holds it."""
+    with writing(path):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as held:
-            file.seek(0)
-            holder = file.read().strip() or "unknown"
-            raise error(f"{busy} by process {holder}; wait for it to end, then run this again") from held
+        except BlockingIOError:
+            return False
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
-        yield
+    return True

@@ -1,9 +1,11 @@
 """Accuracy from genes: an ensemble fitted to measured pairs, first in fp32, then taught what precision costs.
 
-The predictor is OFA's and APQ's in kind (see ``ensemble``). Its interval is split-conformal: errors on pairs that no
-member has seen, each divided by the spread of the members there, so it is wider where they disagree.
+The predictor is OFA's and APQ's in kind (see ``ensemble``). Its interval is split-conformal: errors on architectures
+that no member has seen in any precision, each divided by the spread of the members there, so it is wider where they
+disagree.
 """
 
+import zlib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -15,7 +17,7 @@ from torch import Tensor
 
 from nas.errors import FileFormatError, UsageError
 from nas.files import read_tensors, write_tensors
-from predictors.conformal import LEVEL, conformal_radius
+from predictors.conformal import conformal_radius
 from predictors.ensemble import Ensemble, Floats, FrozenEnsemble, freeze, train_ensemble
 from predictors.prediction import Prediction
 from search_spaces import Genes, MBConvSpace, preset_from_dict
@@ -23,7 +25,8 @@ from search_spaces import Genes, MBConvSpace, preset_from_dict
 SCHEMA, SCHEMA_VERSION = "accuracy-predictor", 1
 CHUNK = 1024  # rows predicted at a time
 FEWEST_PAIRS = 60
-CALIBRATION = 0.15  # share of the pairs that sets the interval
+CALIBRATION = 0.15  # share of the architectures that sets the interval
+FEWEST_CALIBRATING = 9
 HELD_OUT = 0.12  # share of the others that stops a member, each its own
 FIT_RATE = 1e-3
 TRANSFER_RATE = 1e-4  # what was fitted to fp32 pairs hardly moves
@@ -118,7 +121,7 @@ class AccuracyPredictor:
             if not state.knows_precision and _has_quantized(self.space, features):
                 raise UsageError("the accuracy predictor knows fp32 alone; transfer() it on pairs with quantized units")
             answers[at : at + CHUNK] = frozen(features)
-        mean = answers.mean(1)
+        mean = answers.mean(1).clip(0, 1)
         half = np.float32(state.radius) * (_spread(answers) + np.float32(state.floor))
         return Prediction(mean, np.maximum(mean - half, 0), np.minimum(mean + half, 1))
 
@@ -134,7 +137,6 @@ class AccuracyPredictor:
             "precisions": space.precisions,
             "supernet": self.supernet,
             "state": asdict(state),
-            "level": LEVEL,
         }
         write_tensors(path, self._ensemble.state_dict(), SCHEMA, SCHEMA_VERSION, info)
 
@@ -217,31 +219,38 @@ class AccuracyPredictor:
         rates: dict[str, float],
         replay: tuple[Genes, NDArray[np.float64]] | None = None,
     ) -> Self:
-        """Train on the pairs but for a share that sets the interval; ``replay`` is fitted to alone."""
-        generator = torch.Generator().manual_seed(self.seed + 1)
-        calibration, rest = _split(torch.randperm(len(genes), generator=generator), CALIBRATION)
-        own = torch.stack([rest[torch.randperm(len(rest), generator=generator)] for _ in range(self.members)])
-        held, fitted = _split(own, HELD_OUT)
+        """Train on the pairs but for the architectures that set the interval; ``replay`` stops no member."""
+        count = len(genes)
         if replay is not None:
-            extra = torch.arange(len(genes), len(genes) + len(replay[0])).expand(self.members, -1)
-            fitted = torch.cat([fitted, extra], dim=1)
             genes, targets = np.concatenate([genes, replay[0]]), np.concatenate([targets, replay[1]])
         features, is_precision = self.space.encode(genes), _is_precision(self.space)
+        calibrates = _calibrates(features[:, ~is_precision])
+        rows = torch.from_numpy(np.flatnonzero(~calibrates))
+        own, extra = rows[rows < count], rows[rows >= count]
+        generator = torch.Generator().manual_seed(self.seed + 1)
+        orders = torch.stack([own[torch.randperm(len(own), generator=generator)] for _ in range(self.members)])
+        held, fitted = _split(orders, HELD_OUT)
         train_ensemble(
             self._ensemble,
             (torch.from_numpy(features[:, ~is_precision]), torch.from_numpy(features[:, is_precision])),
             torch.from_numpy((targets - state.mean) / state.scale).float(),
-            fitted=fitted,
+            fitted=torch.cat([fitted, extra.expand(self.members, -1)], dim=1),
             held=held,
             rates=rates,
             generator=generator,
         )
-        answers = self._settle(state)(features[calibration.numpy()])
+        answers = self._settle(state)(features[calibrates])
         spread = _spread(answers)
         floor = max(float(spread.mean()), 1e-6)
-        errors = (answers.mean(1) - targets[calibration.numpy()]) / (spread + floor)
+        errors = (answers.mean(1) - targets[calibrates]) / (spread + floor)
         self._settle(replace(state, radius=conformal_radius(errors), floor=floor))
         return self
+
+
+def _calibrates(architectures: Floats) -> NDArray[np.bool_]:
+    """Return which of ``(n, features)`` set the interval: by their hash, so an architecture does in every precision."""
+    keys = np.array([zlib.crc32(row.tobytes()) for row in architectures])
+    return keys <= max(CALIBRATION * 2**32, np.sort(keys)[FEWEST_CALIBRATING - 1])
 
 
 def _split(rows: Tensor, share: float) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,6 @@
 """``nas train``: progressive shrinking to a supernet."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,7 +26,9 @@ def train(
         int | None,
         typer.Option("--batch-size", metavar="N", min=2, help="Instead of the preset's; learning rates follow it."),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, from its last epoch.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out, from its last checkpoint.")
+    ] = False,
     torch_device: Annotated[
         str, typer.Option("--torch-device", metavar="NAME", help="Where to train: cpu, cuda, cuda:1, …")
     ] = "cpu",
@@ -41,21 +44,27 @@ def train(
     from nas.files import check_new_folder
     from search_spaces import MBConvSpace, preset_path, read_preset
     from supernets.datasets import inspect_data, load_splits
-    from supernets.training import read_plan
+    from supernets.training import has_run, read_plan
     from supernets.training import train as train_supernet
 
+    processes = os.environ.get("WORLD_SIZE", "1")  # torchrun sets it
+    if processes != "1":
+        raise UsageError(f"nas train is one process, and WORLD_SIZE is {processes}; start it without torchrun")
     path = preset_path(space)
     preset, table = read_preset(path)
     plan = read_plan(table, preset, str(path)).scaled(epochs_scale)
     plan = plan if batch_size is None else plan.with_batch_size(batch_size)
     if not resume:
         check_new_folder(out)
-    elif not out.is_dir():
+    elif not has_run(out):
         raise UsageError(f"--resume: there is no run in {out}; leave --resume out to start one")
     _check_torch_device(torch_device)
     info = inspect_data(data)
-    kept = f"the run up to its last whole epoch is in {out}; --resume goes on"
-    with kept_after_interrupt(lambda: kept), progress_on(quiet) as display:
+
+    def kept() -> str:
+        return f"the run up to its last checkpoint is in {out}; --resume goes on" if has_run(out) else "nothing is kept"
+
+    with kept_after_interrupt(kept), progress_on(quiet) as display:
         splits = load_splits(
             data, size=max(preset.resolutions), channels=info.channels, need_train=True,
             progress=lambda done, total: display.listener("read images", done, total),

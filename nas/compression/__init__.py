@@ -1,5 +1,6 @@
 """Compression: precision and pruning, chosen per block."""
 
+from nas.compression.exported import SESSION_BATCH, Exported, correct_images, export_candidate
 from nas.compression.gates import ParityReport, executed_operators, parity, quantized_convs
 from nas.compression.qdq import quantize_graph
 from nas.compression.ranges import RANGE_IMAGES, Ranges, activation_ranges
@@ -7,11 +8,15 @@ from nas.compression.units import expected_quantized_convs
 
 __all__ = [
     "RANGE_IMAGES",
+    "SESSION_BATCH",
+    "Exported",
     "ParityReport",
     "Ranges",
     "activation_ranges",
+    "correct_images",
     "executed_operators",
     "expected_quantized_convs",
+    "export_candidate",
     "parity",
     "quantize_graph",
     "quantized_convs",

@@ -2,13 +2,15 @@
 
     kernels  every quantized convolution and matrix product runs as one integer kernel
     A        torch fp32              and onnxruntime fp32: the graph is the network
+    Q        onnxruntime fp32        and the QDQ graph as written: quantization leaves the answers as they were
     B        QDQ graph as written    and after basic optimisation, which keeps the float simulation of the integers
     C        the simulation          and the fused integer kernels that are timed
 
 Fused kernels round differently by one or two steps (onnxruntime issue 32132), so C allows them as much error as
-quantization itself makes. Errors are root mean squares over the spread of the logits. On a trained net of this
-package's kind B was exactly 0 and C at most 0.008 where quantization made 0.026; on nets with random weights C was
-0.05 to 0.4 of quantization's error.
+quantization itself makes, which Q bounds. Errors are root mean squares over the spread of the logits. Over 30 subnets
+of the shipped supernet, 64 images, quantization's error was at most 0.026 and 95 to 100 % of the images kept their
+class; over 18 subnets with random weights 0.055 and 90 %; with ranges that were not calibrated 3 and at most 19 %. B
+was exactly 0 and C at most 0.012; on nets with random weights C was up to 0.4 of quantization's error.
 """
 
 import tempfile
@@ -25,11 +27,18 @@ from onnx import ModelProto
 from onnxruntime import GraphOptimizationLevel as Level
 from torch import nn
 
+from nas.compression.sessions import open_session
 from nas.compression.units import INTEGER_KERNELS, expected_kernels
 from nas.errors import UsageError, VerificationError
 
 FP32_LIMIT = 1e-4
 """Gate A: of a logit, relative to the largest logit."""
+
+QUANTIZATION_LIMIT = 0.25
+"""Gate Q: quantization's error."""
+
+MIN_AGREEMENT = 0.8
+"""Gate Q: the images that keep their class."""
 
 ROUNDING_LIMIT = 0.01
 """Gates B and C: the error that is allowed on top of quantization's own."""
@@ -49,8 +58,8 @@ class ParityReport:
         simulation_error: B: root mean square of the difference over the standard deviation of the logits.
         fused_error: C: likewise.
         fused_agreement: C: fraction of the images that get the same class.
-        quantization_error: fp32 against the graph as written, likewise: what B and C are measured by.
-        quantization_agreement: fp32 against the graph as written: fraction of the images that get the same class.
+        quantization_error: Q: likewise, and what B and C are measured by.
+        quantization_agreement: Q: fraction of the images that get the same class.
     """
 
     images: int
@@ -64,7 +73,13 @@ class ParityReport:
 
 
 def parity(
-    network: nn.Module, graph: ModelProto, quantized: ModelProto, precisions: Mapping[str, str], images: np.ndarray
+    network: nn.Module,
+    graph: ModelProto,
+    quantized: ModelProto,
+    precisions: Mapping[str, str],
+    images: np.ndarray,
+    *,
+    min_agreement: float = MIN_AGREEMENT,
 ) -> ParityReport:
     """Check that ``quantized`` computes what ``network`` does, in the kernels that were asked for.
 
@@ -74,6 +89,7 @@ def parity(
         quantized: ``graph`` after quantization by ``precisions``.
         precisions: Unit to precision, as given to ``quantize_graph``.
         images: float32 (n, channels, resolution, resolution), preprocessed; 64 are enough.
+        min_agreement: Fraction of the images that quantization must leave in their class.
 
     Raises:
         VerificationError: A gate does not hold; the message says which and by how much.
@@ -96,7 +112,7 @@ def parity(
         quantization_error=_relative_error(written, plain),
         quantization_agreement=_agreement(written, plain),
     )
-    _check_errors(report)
+    _check_errors(report, min_agreement)
     return report
 
 
@@ -109,7 +125,7 @@ def executed_operators(model: ModelProto | str | Path) -> Counter[str]:
     """Return the operators of the fully optimised graph, which is what runs, to their numbers."""
     with tempfile.TemporaryDirectory(prefix="hwnas-") as folder:
         optimized = Path(folder, "optimized.onnx")
-        _session(model, Level.ORT_ENABLE_ALL, save_optimized=optimized)
+        open_session(model, save_optimized=optimized)
         return Counter(node.op_type for node in onnx.load(optimized).graph.node)
 
 
@@ -125,11 +141,18 @@ def _check_kernels(quantized: ModelProto, expected: Mapping[str, int]) -> dict[s
     return found
 
 
-def _check_errors(report: ParityReport) -> None:
+def _check_errors(report: ParityReport, min_agreement: float) -> None:
     if not report.fp32_difference <= FP32_LIMIT:
         raise VerificationError(
             f"gate A: the fp32 graph's logits differ from torch's by {report.fp32_difference:.2g} of the "
             f"largest, allowed {FP32_LIMIT:g}; write the graph again from the network in eval mode"
+        )
+    error, agreement = report.quantization_error, report.quantization_agreement
+    if not (error <= QUANTIZATION_LIMIT and agreement >= min_agreement):
+        raise VerificationError(
+            f"gate Q: quantization changes the logits by {error:.2g} of their spread, allowed {QUANTIZATION_LIMIT:g}, "
+            f"and {100 * agreement:.0f} % of the images keep their class, allowed from {100 * min_agreement:g} %; "
+            "calibrate the ranges on images of this kind, or keep more units in fp32"
         )
     allowed = ROUNDING_LIMIT + report.quantization_error
     if not report.simulation_error <= allowed:
@@ -158,20 +181,7 @@ def _logits(model: ModelProto, images: np.ndarray, level: Level) -> np.ndarray:
     batch = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value
     if batch and len(images) % batch:
         raise UsageError(f"{len(images)} images do not divide into the graph's batches of {batch}; give a multiple")
-    session = _session(model, level)
+    session = open_session(model, level)
     name, step = model.graph.input[0].name, batch or BATCH
     parts = [session.run(None, {name: images[start : start + step]})[0] for start in range(0, len(images), step)]
     return np.concatenate(parts)
-
-
-def _session(
-    model: ModelProto | str | Path, level: Level, *, save_optimized: Path | None = None
-) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = level
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    if save_optimized is not None:
-        options.optimized_model_filepath = str(save_optimized)
-    source = model.SerializeToString() if isinstance(model, ModelProto) else str(model)
-    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import ModelProto
 from onnxruntime.quantization.calibrate import CalibrationDataReader, MinMaxCalibrater
 
+from nas.compression.sessions import open_session
 from nas.errors import DataError, UsageError
 
 RANGE_IMAGES = 512
@@ -56,7 +56,7 @@ def activation_ranges(model: ModelProto, images: np.ndarray) -> Ranges:
         onnx.save(_with_open_batch(model), plain)
         calibrator = MinMaxCalibrater(plain, augmented_model_path=str(augmented))
         calibrator.augment_graph()
-        calibrator.infer_session = _session(augmented)
+        calibrator.infer_session = open_session(augmented)  # optimised; its own takes five times as long
         calibrator.collect_data(_Batches(model.graph.input[0].name, images))
         found = calibrator.compute_data()
     return Ranges({name: (float(data.lowest.item()), float(data.highest.item())) for name, data in found.items()})
@@ -65,14 +65,6 @@ def activation_ranges(model: ModelProto, images: np.ndarray) -> Ranges:
 def activations(model: ModelProto) -> list[str]:
     """Return the names of the graph's activations: its input, then the outputs of its nodes in order."""
     return [model.graph.input[0].name, *(name for node in model.graph.node for name in node.output)]
-
-
-def _session(path: Path) -> onnxruntime.InferenceSession:
-    """Open an optimised session; the calibrator's own runs the graph as it stands, which takes five times as long."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 class _Batches(CalibrationDataReader):  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""The state of a training run after a whole epoch: weights, momentum, and where it stands; written atomically."""
+"""The state of a training run: weights, momentum, and where it stands; written atomically, with the log beside it."""
 
 import hashlib
 import json
@@ -9,71 +9,127 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nas.errors import FileFormatError, UsageError
+from nas.errors import FileFormatError, TrainingError, UsageError
 from nas.files import read_tensors, write_bytes, write_tensors
+from search_spaces import Candidate, Preset
+from supernets.datasets import Splits
 from supernets.supernet import Supernet
 from supernets.training.plan import TrainingPlan
 from supernets.weights import load_tensors
 
-SCHEMA, SCHEMA_VERSION = "training-checkpoint", 1
+SCHEMA, SCHEMA_VERSION = "training-checkpoint", 2
 FILE_NAME = "checkpoint.safetensors"
 LOG_NAME = "train_log.jsonl"
+
+Identity = dict[str, str]
+"""Everything that decides how a run goes, by name: a hash of each."""
 
 
 @dataclass
 class Progress:
-    """Where a run stands: epochs done of a stage, the optimizer's momentum by parameter, and the log so far."""
+    """Where a run stands.
+
+    Attributes:
+        stage: Index of the stage.
+        epoch: Epochs done of the stage.
+        step: Steps done of the epoch.
+        loss: Sum of the losses of those steps.
+        momentum: The optimizer's momentum by parameter.
+        log: A line an epoch.
+    """
 
     stage: int = 0
     epoch: int = 0
+    step: int = 0
+    loss: float = 0.0
     momentum: dict[str, Tensor] = field(default_factory=dict)
     log: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def begins_stage(self) -> bool:
+        """Whether nothing of the stage is done."""
+        return self.epoch == self.step == 0
+
+    def end_epoch(self, line: dict[str, Any]) -> None:
+        """Go to the beginning of the next epoch."""
+        self.epoch, self.step, self.loss = self.epoch + 1, 0, 0.0
+        self.log.append(line)
 
     def next_stage(self) -> "Progress":
         """Return the beginning of the next stage."""
         return Progress(self.stage + 1, log=self.log)
 
 
-def run_identity(supernet: Supernet, plan: TrainingPlan, seed: int) -> str:
-    """Return a hash of everything that decides how a run goes."""
-    parts = [asdict(plan), asdict(supernet.space.preset), asdict(supernet.info), seed]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+def run_identity(
+    preset: Preset, splits: Splits, plan: TrainingPlan, seed: int, only: Candidate | None = None
+) -> Identity:
+    """Return what decides how a run goes; images that only the log's accuracies are counted on do not."""
+    return {
+        "space": preset.digest,
+        "data": _data_digest(splits),
+        "plan": _digest(asdict(plan)),
+        "seed": str(seed),
+        "subnet": "every one" if only is None else only.id,
+    }
 
 
-def save_checkpoint(out: Path, supernet: Supernet, plan: TrainingPlan, seed: int, progress: Progress) -> None:
-    """Write the state and the log of a run into ``out``."""
+def _data_digest(splits: Splits) -> str:
+    digest = hashlib.sha256(json.dumps([splits.name, splits.classes, splits.mean, splits.std]).encode())
+    for part in (splits.train, splits.calibration):
+        if part is not None:
+            digest.update(str(tuple(part.images.shape)).encode())
+            digest.update(part.images.cpu().contiguous().numpy().data)
+            digest.update(part.labels.cpu().contiguous().numpy().data)
+    return digest.hexdigest()[:12]
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def has_run(out: Path) -> bool:
+    """Tell whether a folder holds a training run."""
+    return (out / FILE_NAME).is_file()
+
+
+def save_checkpoint(out: Path, supernet: Supernet, run: Identity, progress: Progress) -> None:
+    """Write the state and the log of a run into ``out``.
+
+    Raises:
+        TrainingError: A weight or a momentum is not finite; nothing is written.
+    """
     tensors = {f"model.{name}": tensor for name, tensor in supernet.state_dict().items()}
     tensors |= {f"momentum.{name}": tensor for name, tensor in progress.momentum.items()}
-    info = {
-        "run": run_identity(supernet, plan, seed),
-        "stage": progress.stage,
-        "epoch": progress.epoch,
-        "log": progress.log,
-    }
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise TrainingError(f"{name} is no longer finite")
+    info = {"run": run, **{key: getattr(progress, key) for key in ("stage", "epoch", "step", "loss", "log")}}
     write_tensors(out / FILE_NAME, tensors, SCHEMA, SCHEMA_VERSION, info)
-    write_bytes(out / LOG_NAME, "".join(json.dumps(line) + "\n" for line in progress.log).encode())
+    write_bytes(out / LOG_NAME, "".join(json.dumps(line, sort_keys=True) + "\n" for line in progress.log).encode())
 
 
-def load_checkpoint(out: Path, supernet: Supernet, plan: TrainingPlan, seed: int) -> Progress:
+def load_checkpoint(out: Path, supernet: Supernet, run: Identity) -> Progress:
     """Load the state in ``out`` into ``supernet`` and return where it stands; the beginning if there is none.
 
     Raises:
-        UsageError: The state belongs to a run of another plan, space, seed or data set.
+        UsageError: The state belongs to another run; the message says what of it is another.
         FileFormatError: The file is damaged.
     """
     path = out / FILE_NAME
-    if not path.exists():
+    if not has_run(out):
         return Progress()
     tensors, info = read_tensors(path, SCHEMA, SCHEMA_VERSION)
-    if info.get("run") != run_identity(supernet, plan, seed):
-        raise UsageError(
-            f"{path} is of a run with another space, plan, seed or data set; name another folder with --out"
-        )
-    load_tensors(supernet, _part(tensors, "model."), path)
     try:
-        return Progress(int(info["stage"]), int(info["epoch"]), _part(tensors, "momentum."), list(info["log"]))
+        recorded, stands = dict(info["run"]), (int(info["stage"]), int(info["epoch"]), int(info["step"]))
+        progress = Progress(*stands, float(info["loss"]), _part(tensors, "momentum."), list(info["log"]))
     except (KeyError, TypeError, ValueError) as error:
         raise FileFormatError(f"{path}: its header does not say where the run stands ({error})") from error
+    if differing := [name for name in run if recorded.get(name) != run[name]]:
+        raise UsageError(
+            f"{path} is of a run with another {', another '.join(differing)}; name another folder with --out"
+        )
+    load_tensors(supernet, _part(tensors, "model."), path)
+    return progress
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -5,36 +5,45 @@ stages, soft cross-entropy to the full network. Channels are sorted by importanc
 Departures: the gradients of a step's subnets are averaged, not summed, so that learning rates do not depend on their
 number; the kernel transforms have no weight decay.
 
-Every random draw comes from (seed, stage, epoch), and a checkpoint is written after every epoch: a run that is killed
-and resumed does the same steps as one that is not.
+Every random draw comes from (seed, stage, epoch, step), and a checkpoint is written after every epoch and every few
+minutes within one: a run that is killed and resumed does the same steps as one that is not.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from timm.optim import param_groups_weight_decay
 from timm.scheduler import CosineLRScheduler
-from torch import Tensor
 
-from nas.errors import DataError, TrainingError
+from nas.errors import DataError, TrainingError, UsageError
 from nas.files import read_tensors, write_tensors
+from nas.lock import exclusive
 from search_spaces import Candidate, MBConvSpace
-from supernets.datasets import ImageSet, Splits, augment
+from supernets.datasets import ImageSet, Splits
 from supernets.evaluation import calibrated_subnet, evaluate_accuracy, prepare
 from supernets.subnet import Subnet
 from supernets.supernet import ImageInfo, Supernet
-from supernets.training.checkpoint import Progress, load_checkpoint, momentum_of, restore_momentum, save_checkpoint
+from supernets.training.checkpoint import (
+    Identity,
+    Progress,
+    load_checkpoint,
+    momentum_of,
+    restore_momentum,
+    run_identity,
+    save_checkpoint,
+)
 from supernets.training.plan import TrainingPlan, TrainingStage
+from supernets.training.steps import Steps
 from supernets.weights import FILE_NAME, load_tensors, save_supernet
 
 VALIDATE_EVERY = 5  # epochs
 TEACHER = ("teacher", 1)
 TEACHER_NAME = "teacher.safetensors"
+LOCK_NAME = ".lock"
 Report = Callable[[dict[str, Any]], None]
 """Called with ``{"step", "steps"}`` after every step and with a line of the log after every epoch."""
 
@@ -48,42 +57,52 @@ def train(
     seed: int = 0,
     device: str = "cpu",
     only: Candidate | None = None,
+    checkpoint_seconds: float = 180.0,
     report: Report = lambda line: None,
 ) -> Supernet:
     """Train a supernet into the folder ``out``, or go on with the run that is there.
 
-    The folder gets ``supernet.safetensors`` at the end and, after every epoch, ``checkpoint.safetensors`` and
+    The folder gets ``supernet.safetensors`` at the end and, from the beginning, ``checkpoint.safetensors`` and
     ``train_log.jsonl``.
 
     Args:
         space: What the supernet holds.
-        splits: Images; only ``train`` moves weights, ``calibration`` and ``validation`` serve the log.
-        out: Folder of the run.
+        splits: Images; only ``train`` moves weights, ``calibration`` sets the teacher's batch norms, and ``validation``
+            serves the log.
+        out: Folder of the run; one process at a time.
         plan: Stages, learning rates and the rest.
         seed: Of weights, order, augmentation and draws.
         device: A torch device.
         only: Train this subnet alone instead of those that the stages draw, at its own resolution.
+        checkpoint_seconds: Time between two checkpoints within an epoch; at its end there is one in any case.
         report: Receives progress.
 
     Raises:
-        DataError: ``splits`` has no training images.
-        UsageError: ``out`` holds a run of another plan, space, seed or data set.
+        DataError: ``splits`` has no training images, or too few for a batch.
+        UsageError: ``out`` holds a run of another plan, space, seed, subnet or data set, or a process trains there.
         FileFormatError: ``out`` holds a damaged checkpoint.
-        TrainingError: The loss is no longer finite.
+        TrainingError: The loss or a weight is no longer finite.
     """
     if splits.train is None:
         raise DataError(f"{splits.name}: no training images were loaded; load the splits with need_train=True")
+    if len(splits.train) < plan.batch_size:
+        raise DataError(
+            f"{len(splits.train)} training images; allowed: one batch ({plan.batch_size}, --batch-size) or more"
+        )
     info = ImageInfo(splits.name, splits.classes, splits.mean, splits.std)
     supernet = Supernet(space, info, seed).to(device)
     supernet.to(memory_format=torch.channels_last)
-    progress = load_checkpoint(out, supernet, plan, seed)
-    run = _Run(supernet, splits, out, plan, seed, only, report)
-    while True:
+    identity = run_identity(space.preset, splits, plan, seed, only)
+    with exclusive(out / LOCK_NAME, f"{out} is in use", UsageError):
+        progress = load_checkpoint(out, supernet, identity)
+        save_checkpoint(out, supernet, identity, progress)  # a new run has one too; the log may lack its last line
+        steps = Steps(supernet, _moved(splits.train, torch.device(device)), plan, only)
+        run = _Run(steps, splits, out, seed, identity, checkpoint_seconds, report)
         run.stage(progress)
-        if progress.stage + 1 == len(plan.stages):
-            break
-        progress = progress.next_stage()
-    save_supernet(supernet, out / FILE_NAME, {"seed": seed, "result": progress.log[-1]})
+        while progress.stage + 1 < len(plan.stages):
+            progress = progress.next_stage()
+            run.stage(progress)
+        save_supernet(supernet, out / FILE_NAME, {"seed": seed, "result": progress.log[-1]})
     return supernet.eval()
 
 
@@ -92,30 +111,31 @@ class _Run:
 
     def __init__(
         self,
-        supernet: Supernet,
+        steps: Steps,
         splits: Splits,
         out: Path,
-        plan: TrainingPlan,
         seed: int,
-        only: Candidate | None,
+        identity: Identity,
+        checkpoint_seconds: float,
         report: Report,
     ):
-        self.supernet, self.out, self.plan, self.seed = supernet, out, plan, seed
-        self.only, self.report = only, report
-        self.device = next(supernet.parameters()).device
-        self.train_set, self.validation, self.calibration = (
-            ImageSet(part.images.to(self.device), part.labels.to(self.device), part.classes)
-            for part in (splits.train, splits.validation, splits.calibration)
-            if part is not None
+        self.steps, self.supernet, self.plan, self.only = steps, steps.supernet, steps.plan, steps.only
+        self.out, self.seed, self.identity, self.report = out, seed, identity, report
+        self.checkpoint_seconds, self.saved = checkpoint_seconds, time.monotonic()
+        self.device = steps.device
+        self.count = len(steps.images) // self.plan.batch_size  # steps an epoch
+        self.validation, self.calibration = (
+            _moved(part, self.device) for part in (splits.validation, splits.calibration)
         )
-        self.full = supernet.space.candidate(supernet.space.largest(supernet.space.precisions[0]))
+        space = self.supernet.space
+        self.full = space.candidate(space.largest(space.precisions[0]))
 
     def stage(self, progress: Progress) -> None:
-        """Train what is left of a stage, with a checkpoint after every epoch."""
+        """Train what is left of a stage."""
         number, stage = progress.stage, self.plan.stages[progress.stage]
         space = stage.space(self.supernet.space.preset)
         previous = self.plan.stages[max(0, number - 1)]
-        if progress.epoch == 0 and stage.width_choices != previous.width_choices:
+        if progress.begins_stage and stage.width_choices != previous.width_choices:
             self.supernet.sort_channels(previous.space(self.supernet.space.preset))
         teacher = self._load_teacher() if stage.distillation else None
         optimizer = torch.optim.SGD(
@@ -125,102 +145,66 @@ class _Run:
             nesterov=True,
         )
         restore_momentum(self.supernet, optimizer, progress.momentum)
-        steps = len(self.train_set) // self.plan.batch_size
-        if steps == 0:
-            raise DataError(
-                f"{len(self.train_set)} training images; allowed: one batch ({self.plan.batch_size}, --batch-size)"
-            )
         scheduler = CosineLRScheduler(
             optimizer,
-            t_initial=stage.epochs * steps,
-            warmup_t=stage.warmup_epochs * steps,
+            t_initial=stage.epochs * self.count,
+            warmup_t=stage.warmup_epochs * self.count,
             warmup_prefix=False,
             warmup_lr_init=stage.learning_rate / 100,
             t_in_epochs=False,
         )
-        for epoch in range(progress.epoch, stage.epochs):
-            line = {"stage": stage.name, "epoch": epoch + 1, "epochs": stage.epochs}
-            line |= self._epoch(number, epoch, space, teacher, optimizer, scheduler)
-            if (epoch + 1) % VALIDATE_EVERY == 0 or epoch + 1 == stage.epochs:
+        while progress.epoch < stage.epochs:
+            epoch = progress.epoch + 1
+            line = {"stage": stage.name, "epoch": epoch, "epochs": stage.epochs}
+            line |= self._epoch(progress, stage, space, teacher, optimizer, scheduler)
+            if epoch % VALIDATE_EVERY == 0 or epoch == stage.epochs:
                 line |= self._validate(space)
-            progress.epoch, progress.momentum = epoch + 1, momentum_of(self.supernet, optimizer)
-            progress.log.append(line)
-            save_checkpoint(self.out, self.supernet, self.plan, self.seed, progress)
+            progress.end_epoch(line)
+            self._save(progress, stage, optimizer)
             self.report(line)
         if stage.full:
-            teacher = calibrated_subnet(self.supernet, self.full, self.calibration)
-            write_tensors(self.out / TEACHER_NAME, teacher.state_dict(), *TEACHER, {})
+            taught = calibrated_subnet(self.supernet, self.full, self.calibration)
+            write_tensors(self.out / TEACHER_NAME, taught.state_dict(), *TEACHER, {"run": self.identity})
 
     def _epoch(
         self,
-        number: int,
-        epoch: int,
+        progress: Progress,
+        stage: TrainingStage,
         space: MBConvSpace,
         teacher: Subnet | None,
         optimizer: torch.optim.Optimizer,
         scheduler: CosineLRScheduler,
     ) -> dict[str, Any]:
-        """Go once over the training images; return the epoch's mean loss and speed."""
-        stage, begin = self.plan.stages[number], time.monotonic()
-        rng = np.random.default_rng((self.seed, number, epoch))
-        torch.manual_seed(int(rng.integers(2**62)))  # dropout draws from torch's own generator
-        steps = len(self.train_set) // self.plan.batch_size
-        total = torch.zeros((), device=self.device)
+        """Go over what is left of an epoch; return its mean loss and its speed."""
+        begin, first, place = time.monotonic(), progress.step, (self.seed, progress.stage, progress.epoch)
+        order = torch.from_numpy(np.random.default_rng((*place, 0)).permutation(len(self.steps.images))).to(self.device)
+        batches = order.split(self.plan.batch_size)
+        total = torch.tensor(progress.loss, dtype=torch.float64, device=self.device)
         self.supernet.train()
-        for step, (images, labels) in enumerate(self._batches(space, rng)):
-            scheduler.step_update(epoch * steps + step)
-            with self._autocast():
-                target = None if teacher is None else teacher_probabilities(teacher, images)
-            optimizer.zero_grad(set_to_none=True)
-            for candidate in self._draw(space, stage, images.shape[-1], rng):
-                with self._autocast():
-                    logits = self.supernet(images, candidate)
-                loss = self._loss(logits.float(), labels, target, stage.distillation) / stage.subnets
-                loss.backward()
-                total += loss.detach()
-            optimizer.step()
-            self.report({"step": step + 1, "steps": steps})
-        mean = float(total) / steps
+        for step in range(first, self.count):  # what is left of the last batch is dropped
+            rng = np.random.default_rng((*place, step + 1))
+            scheduler.step_update(progress.epoch * self.count + step)
+            total += self.steps.step(batches[step], stage, space, teacher, optimizer, rng)
+            if step + 1 < self.count and time.monotonic() - self.saved >= self.checkpoint_seconds:
+                progress.step, progress.loss = step + 1, float(total)
+                self._save(progress, stage, optimizer)
+            self.report({"step": step + 1, "steps": self.count})
+        mean = float(total) / self.count
         if not np.isfinite(mean):
-            raise TrainingError(f"stage {stage.name}, epoch {epoch + 1}: the loss is {mean}; lower its learning_rate")
-        seconds = time.monotonic() - begin
-        speed = steps * self.plan.batch_size * stage.subnets / seconds
-        return {"learning_rate": optimizer.param_groups[0]["lr"], "loss": mean, "images_per_second": round(speed)}
+            raise _diverged(stage, progress.epoch + 1, f"the loss is {mean}")
+        images_seen = (self.count - first) * self.plan.batch_size * stage.subnets
+        speed = round(images_seen / (time.monotonic() - begin))
+        return {"learning_rate": optimizer.param_groups[0]["lr"], "loss": mean, "images_per_second": speed}
 
-    def _autocast(self) -> torch.autocast:
-        """Return the context of forward passes: bfloat16 on a GPU, float32 elsewhere."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
-
-    def _batches(self, space: MBConvSpace, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield augmented batches, each at a resolution drawn anew; what is left of the last batch is dropped."""
-        plan = self.plan
-        generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
-        order = torch.from_numpy(rng.permutation(len(self.train_set))).to(self.device)
-        for indices in order.split(plan.batch_size):
-            if len(indices) == plan.batch_size:
-                images = augment(
-                    self.train_set.images[indices], generator, flip=plan.flip, shift=plan.shift, erase=plan.erase
-                )
-                resolution = self.only.resolution if self.only else int(rng.choice(space.resolutions))
-                images = prepare(images, resolution, self.supernet.info)
-                yield images.contiguous(memory_format=torch.channels_last), self.train_set.labels[indices]
-
-    def _draw(
-        self, space: MBConvSpace, stage: TrainingStage, resolution: int, rng: np.random.Generator
-    ) -> list[Candidate]:
-        """Return the subnets of one step, at its resolution."""
-        if self.only is not None:
-            return [self.only] * stage.subnets
-        genes = space.sample(stage.subnets, rng)
-        ends = np.stack([space.largest(), space.smallest()])
-        extreme = rng.random(stage.subnets) < stage.extremes
-        genes[extreme] = ends[rng.integers(2, size=int(extreme.sum()))]
-        genes[:, 0] = space.resolutions.index(resolution)
-        return [space.candidate(row) for row in genes]
-
-    def _loss(self, logits: Tensor, labels: Tensor, target: Tensor | None, distillation: float) -> Tensor:
-        loss = F.cross_entropy(logits, labels, label_smoothing=self.plan.label_smoothing)
-        return loss if target is None else loss + distillation * F.cross_entropy(logits, target)
+    def _save(self, progress: Progress, stage: TrainingStage, optimizer: torch.optim.Optimizer) -> None:
+        progress.momentum = momentum_of(self.supernet, optimizer)
+        try:
+            if not np.isfinite(progress.loss):
+                raise TrainingError(f"the loss is {progress.loss}")
+            save_checkpoint(self.out, self.supernet, self.identity, progress)
+        except TrainingError as error:
+            raise _diverged(stage, progress.epoch + (progress.step > 0), str(error)) from error
+        self.saved = time.monotonic()
 
     def _validate(self, space: MBConvSpace) -> dict[str, float]:
         """Return the validation accuracy of the largest and the smallest network of the stage, or of the only one."""
@@ -238,15 +222,20 @@ class _Run:
     def _load_teacher(self) -> Subnet:
         """Return the full network as it stood when its stage ended."""
         path = self.out / TEACHER_NAME
+        tensors, info = read_tensors(path, *TEACHER)
+        if info.get("run") != self.identity:
+            raise UsageError(f"{path} is the teacher of another run; start anew in another folder with --out")
         teacher = self.supernet.extract(self.full)
-        load_tensors(teacher, read_tensors(path, *TEACHER)[0], path)
+        load_tensors(teacher, tensors, path)
         return teacher
 
     def _undecayed(self) -> list[str]:
         return [name for name, _ in self.supernet.named_parameters() if "transforms" in name]
 
 
-@torch.no_grad()
-def teacher_probabilities(teacher: Subnet, images: Tensor) -> Tensor:
-    """Return the teacher's class probabilities ``(n, classes)``."""
-    return teacher(images).float().softmax(dim=1)
+def _moved(part: ImageSet, device: torch.device) -> ImageSet:
+    return ImageSet(part.images.to(device), part.labels.to(device), part.classes)
+
+
+def _diverged(stage: TrainingStage, epoch: int, what: str) -> TrainingError:
+    return TrainingError(f"stage {stage.name}, epoch {epoch}: {what}; lower its learning_rate")

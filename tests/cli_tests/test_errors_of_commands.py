@@ -83,3 +83,17 @@ def test_images_without_classes_are_refused(tmp_path: Path, capsys: pytest.Captu
     line = failed(["train", "--out", str(tmp_path / "run"), "--data", str(images)], capsys)
     assert "1 class folders (only); allowed: two or more" in line
     assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_without_a_run_is_not_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = failed(["train", "--out", str(tmp_path), "--resume"], capsys)
+    assert line == f"error: --resume: there is no run in {tmp_path}; leave --resume out to start one"
+
+
+def test_training_under_torchrun_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    line = failed(["train", "--out", str(tmp_path / "new")], capsys)
+    assert line == "error: nas train is one process, and WORLD_SIZE is 2; start it without torchrun"
+    assert not (tmp_path / "new").exists()

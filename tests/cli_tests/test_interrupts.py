@@ -32,7 +32,7 @@ def test_an_interrupted_training_goes_on(
     with monkeypatch.context() as patched:
         patched.setattr("nas.cli.train._reporter", lambda display: interrupt)
         assert main(command) == 130
-    line = f"interrupted; the run up to its last whole epoch is in {out}; --resume goes on\n"
+    line = f"interrupted; the run up to its last checkpoint is in {out}; --resume goes on\n"
     assert capsys.readouterr().err == line
     [before] = epochs(out)
     assert main(command) == 2  # only with --resume is an existing run touched

@@ -120,6 +120,13 @@ def test_gates_b_and_c_stop_a_runtime_that_computes_something_else(
         parity(network, graph, quantized, PRECISIONS, images)
 
 
+def test_how_many_images_must_keep_their_class_is_the_callers_to_say(
+    network: nn.Module, graph: ModelProto, quantized: ModelProto, images: np.ndarray
+) -> None:
+    with pytest.raises(VerificationError, match=r"gate Q: .* of the images keep their class, allowed from 101 %"):
+        parity(network, graph, quantized, PRECISIONS, images, min_agreement=1.01)
+
+
 def test_not_a_number_does_not_slip_through(
     network: nn.Module, graph: ModelProto, quantized: ModelProto, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 """The accuracy predictor learns, transfers, knows what it does not know, and comes back from its file unchanged."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from small_presets import make_preset
 from nas.errors import FileFormatError, UsageError
 from nas.files import read_tensors, write_tensors
 from predictors.accuracy import SCHEMA, AccuracyPredictor
-from search_spaces import MBConvSpace, get_space
+from search_spaces import Candidate, MBConvSpace, get_space
 from search_spaces.preset import Stage
 
 SPACE = get_space("fashion-mbv3")
@@ -75,6 +76,24 @@ def test_the_interval_covers_nine_in_ten(transferred: AccuracyPredictor) -> None
     covered = (prediction.low <= truth) & (truth <= prediction.high)
     assert 0.84 < covered.mean() < 0.97
     assert (prediction.low < prediction.mean).all() and (prediction.mean < prediction.high).all()
+
+
+def luck(genes: np.ndarray) -> np.ndarray:
+    """Return what nothing but having seen the architecture tells, the same in every precision."""
+    dicts = [SPACE.candidate(row).to_dict() for row in genes]
+    bare = json.loads(json.dumps(dicts).replace('"int8"', '"fp32"'))
+    ids = [Candidate.from_dict(one).id for one in bare]
+    return np.array([np.random.default_rng(int(name, 16)).normal(0, 0.004) for name in ids])
+
+
+def test_an_architecture_seen_in_fp32_narrows_no_interval() -> None:
+    fp32, mixed = (genes[:300] for genes in (FP32, QUANTIZED))
+    pairs = fp32, invented_accuracy(SPACE, fp32, noise=0) + luck(fp32)
+    predictor = AccuracyPredictor(SPACE).fit(*pairs)
+    predictor.transfer(mixed, invented_accuracy(SPACE, mixed, noise=0) + luck(mixed), replay=pairs)
+    unseen = UNSEEN[:500]
+    prediction, truth = predictor.predict(unseen), invented_accuracy(SPACE, unseen, noise=0) + luck(unseen)
+    assert ((prediction.low <= truth) & (truth <= prediction.high)).mean() > 0.8
 
 
 def test_changing_one_precision_changes_the_features_and_the_prediction(transferred: AccuracyPredictor) -> None:

@@ -1,95 +1,196 @@
-"""Training: the plan as written, the run as resumed, and what is refused."""
+"""Training: the run as killed and resumed, and what is refused."""
 
-import copy
-import itertools
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tiny_space import tiny_space
+from tiny_training import FULL, PLAN, tiny_splits
 
 from nas.errors import DataError, FileFormatError, TrainingError, UsageError
-from search_spaces import preset_path, read_preset
+from nas.files import read_tensors, write_tensors
+from search_spaces import MBConvSpace
 from supernets import load_supernet
 from supernets.datasets import ImageSet, Splits
-from supernets.training import TrainingPlan, TrainingStage, read_plan, train
+from supernets.training import train
 
-FULL = TrainingStage("full", 2, 0, 0.05, 1, 1, 1, 1, 1, 0.0, 0.0)
-PLAN = TrainingPlan(
-    batch_size=16,
-    momentum=0.9,
-    weight_decay=1e-4,
-    label_smoothing=0.1,
-    flip=0.5,
-    shift=0.1,
-    erase=0.1,
-    stages=(
-        FULL,
-        replace(FULL, name="depth", kernels=2, depths=2, distillation=1.0, subnets=2),
-        replace(FULL, name="width", kernels=2, depths=2, expands=2, keeps=2, distillation=0.5, extremes=0.5),
-    ),
-)
+STEPS = 3  # of an epoch of 48 images
+Weights = dict[str, torch.Tensor]
 
 
 @pytest.fixture
 def splits() -> Splits:
-    """Images of three classes that differ in brightness."""
+    return tiny_splits()
 
-    def part(count: int, seed: int) -> ImageSet:
-        generator = torch.Generator().manual_seed(seed)
-        labels = torch.arange(count) % 3
-        noise = torch.randint(0, 60, (count, 1, 16, 16), generator=generator)
-        return ImageSet((noise + 90 * labels.view(-1, 1, 1, 1)).to(torch.uint8), labels, ("dark", "grey", "light"))
 
-    return Splits(part(48, 0), part(12, 1), part(12, 2), part(12, 3), "brightness", (0.5,), (0.3,))
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Weights:
+    """Return the weights of a run that nothing stopped."""
+    return train(tiny_space(), tiny_splits(), tmp_path_factory.mktemp("undisturbed"), plan=PLAN).state_dict()
+
+
+def equal(one: Weights, other: Weights) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
 class Interrupted(Exception):
-    """What stands for a kill in these tests; a real one is in the command line's."""
+    """What stands for a kill in the quick tests."""
 
 
-def stop_after(epochs: int):  # type: ignore[no-untyped-def]
-    left = [epochs]
+def stop_after(steps: int) -> Callable[[dict[str, Any]], None]:
+    left = [steps]
 
     def report(line: dict[str, Any]) -> None:
-        if "stage" in line:
-            left[0] -= 1
-            if left[0] == 0:
-                raise Interrupted
+        left[0] -= "step" in line
+        if left[0] == 0:
+            raise Interrupted
 
     return report
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
-    out = tmp_path_factory.mktemp("undisturbed")
-    return train(tiny_space(), splits.__wrapped__(), out, plan=PLAN).state_dict()  # type: ignore[attr-defined]
+def epochs_logged(out: Path) -> list[tuple[str, int]]:
+    lines = [json.loads(line) for line in (out / "train_log.jsonl").read_text().splitlines()]
+    return [(line["stage"], line["epoch"]) for line in lines]
 
 
-@pytest.mark.parametrize("epochs", [1, 2, 3, 4, 5, 6])
+EVERY_EPOCH = [(stage.name, epoch) for stage in PLAN.stages for epoch in (1, 2)]
+
+
+@pytest.mark.parametrize("checkpoint_seconds", [0.0, 1e9])
+@pytest.mark.parametrize("steps", [1, 5, 6, 8, 17])  # within and at the ends of epochs and stages
 def test_a_resumed_run_ends_as_an_undisturbed_one(
-    splits: Splits, tmp_path: Path, undisturbed: dict[str, torch.Tensor], epochs: int
+    splits: Splits, tmp_path: Path, undisturbed: Weights, steps: int, checkpoint_seconds: float
 ) -> None:
+    timing = {"checkpoint_seconds": checkpoint_seconds}
     with pytest.raises(Interrupted):
-        train(tiny_space(), splits, tmp_path, plan=PLAN, report=stop_after(epochs))
-    resumed = train(tiny_space(), splits, tmp_path, plan=PLAN).state_dict()
-    assert all(torch.equal(tensor, undisturbed[name]) for name, tensor in resumed.items())
-    lines = [json.loads(line) for line in (tmp_path / "train_log.jsonl").read_text().splitlines()]
-    assert [(line["stage"], line["epoch"]) for line in lines] == [
-        (stage.name, epoch) for stage in PLAN.stages for epoch in (1, 2)
-    ]
-    assert load_supernet(tmp_path / "supernet.safetensors").classes == 3
+        train(tiny_space(), splits, tmp_path, plan=PLAN, report=stop_after(steps), **timing)
+    seen: list[dict[str, Any]] = []
+    resumed = train(tiny_space(), splits, tmp_path, plan=PLAN, report=seen.append, **timing).state_dict()
+    finished = (
+        (steps - 1) // STEPS * STEPS
+    )  # of the epochs before; a step is kept before it is reported, an epoch after
+    done = finished if checkpoint_seconds else (steps if steps % STEPS else steps - 1)
+    assert sum("step" in line for line in seen) == 6 * STEPS - done
+    assert equal(resumed, undisturbed)
+    assert epochs_logged(tmp_path) == EVERY_EPOCH
+    assert equal(load_supernet(tmp_path / "supernet.safetensors").state_dict(), undisturbed)
 
 
-def test_another_seed_or_plan_does_not_go_on_with_a_run(splits: Splits, tmp_path: Path) -> None:
+SCRIPT = """
+import sys, time
+from pathlib import Path
+from tiny_space import tiny_space
+from tiny_training import PLAN, tiny_splits
+from supernets.training import train
+train(tiny_space(), tiny_splits(), Path(sys.argv[1]), plan=PLAN, checkpoint_seconds=0,
+      report=lambda line: time.sleep(float(sys.argv[2])))
+"""
+
+
+def killed_run(out: Path, seconds: float, pause: float = 0.05) -> int:
+    """Start or resume the run in a process of its own; kill it so long after its checkpoint changed."""
+    checkpoint = out / "checkpoint.safetensors"
+    before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(out), str(pause)], env={**os.environ, "PYTHONPATH": path}
+    )
+    deadline = time.monotonic() + 100
+    while process.poll() is None and time.monotonic() < deadline:
+        if checkpoint.exists() and checkpoint.stat().st_mtime_ns != before:
+            break
+        time.sleep(0.01)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGKILL)
+    return process.wait()
+
+
+def test_a_run_that_was_killed_ends_as_an_undisturbed_one(splits: Splits, tmp_path: Path, undisturbed: Weights) -> None:
+    assert killed_run(tmp_path, 0.3) == -signal.SIGKILL
+    assert not (tmp_path / "supernet.safetensors").exists()
+    assert equal(train(tiny_space(), splits, tmp_path, plan=PLAN).state_dict(), undisturbed)
+    assert epochs_logged(tmp_path) == EVERY_EPOCH
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_again_and_again_ends_as_an_undisturbed_one(
+    splits: Splits, tmp_path: Path, undisturbed: Weights
+) -> None:
+    rng = np.random.default_rng(0)
+    ends = [killed_run(tmp_path, rng.uniform(0, 0.3), pause=0.01) for _ in range(6)]
+    assert ends.count(-signal.SIGKILL) >= 3
+    assert equal(train(tiny_space(), splits, tmp_path, plan=PLAN).state_dict(), undisturbed)
+    assert epochs_logged(tmp_path) == EVERY_EPOCH
+
+
+def test_a_log_line_that_a_kill_cost_is_written_again(splits: Splits, tmp_path: Path) -> None:
+    train(tiny_space(), splits, tmp_path, plan=PLAN)
+    log = tmp_path / "train_log.jsonl"
+    whole = log.read_bytes()
+    log.write_bytes(b"".join(whole.splitlines(keepends=True)[:-1]))  # killed between the checkpoint and the log
+    train(tiny_space(), splits, tmp_path, plan=PLAN)
+    assert log.read_bytes() == whole
+
+
+def brighter(part: ImageSet) -> ImageSet:
+    return ImageSet(part.images + 1, part.labels, part.classes)
+
+
+@pytest.mark.parametrize(
+    ("what", "change"),
+    [
+        ("seed", lambda a: a | {"seed": 1}),
+        ("plan", lambda a: a | {"plan": replace(PLAN, momentum=0.8)}),
+        ("data", lambda a: a | {"splits": replace(a["splits"], train=a["splits"].train.subset(torch.arange(32)))}),
+        ("data", lambda a: a | {"splits": replace(a["splits"], train=brighter(a["splits"].train))}),
+        ("data", lambda a: a | {"splits": replace(a["splits"], calibration=brighter(a["splits"].calibration))}),
+        ("subnet", lambda a: a | {"only": tiny_space().candidate(tiny_space().smallest())}),
+        ("space", lambda a: a | {"space": MBConvSpace(replace(tiny_space().preset, dropout=0.3))}),
+        ("plan, another seed", lambda a: a | {"seed": 1, "plan": replace(PLAN, flip=0.1)}),
+    ],
+)
+def test_another_run_does_not_go_on_with_this_one(tmp_path: Path, what: str, change) -> None:  # type: ignore[no-untyped-def]
+    arguments = {"space": tiny_space(), "splits": tiny_splits(), "out": tmp_path, "plan": PLAN}
     with pytest.raises(Interrupted):
-        train(tiny_space(), splits, tmp_path, plan=PLAN, report=stop_after(1))
-    for changes in ({"seed": 1}, {"plan": replace(PLAN, momentum=0.8)}):
-        with pytest.raises(UsageError, match="is of a run with another space, plan, seed or data set"):
-            train(tiny_space(), splits, tmp_path, **{"plan": PLAN, **changes})
+        train(**arguments, report=stop_after(1))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=f"is of a run with another {what}; name another folder with --out"):
+        train(**change(arguments))
+
+
+def test_another_summary_of_the_space_is_the_same_run(splits: Splits, tmp_path: Path, undisturbed: Weights) -> None:
+    with pytest.raises(Interrupted):
+        train(tiny_space(), splits, tmp_path, plan=PLAN, report=stop_after(4))
+    space = MBConvSpace(replace(tiny_space().preset, summary="said better"))
+    assert equal(train(space, splits, tmp_path, plan=PLAN).state_dict(), undisturbed)
+
+
+def test_the_teacher_of_another_run_is_refused(splits: Splits, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        with pytest.raises(Interrupted):
+            timing = {"checkpoint_seconds": 0.0, "report": stop_after(2 * STEPS + 1)}
+            train(tiny_space(), splits, tmp_path / str(seed), plan=PLAN, seed=seed, **timing)  # type: ignore[arg-type]
+    shutil.copy(tmp_path / "1" / "teacher.safetensors", tmp_path / "0")
+    with pytest.raises(UsageError, match=r"teacher\.safetensors is the teacher of another run; start anew in another"):
+        train(tiny_space(), splits, tmp_path / "0", plan=PLAN)
+
+
+def test_two_at_once_in_a_folder_are_refused(splits: Splits, tmp_path: Path) -> None:
+    def again(line: dict[str, Any]) -> None:
+        train(tiny_space(), splits, tmp_path, plan=PLAN)
+
+    with pytest.raises(UsageError, match=f"is in use by process {os.getpid()}; wait for it to end"):
+        train(tiny_space(), splits, tmp_path, plan=PLAN, report=again)
 
 
 def test_a_subnet_trained_alone_moves_no_other_weights(splits: Splits, tmp_path: Path) -> None:
@@ -103,15 +204,35 @@ def test_a_subnet_trained_alone_moves_no_other_weights(splits: Splits, tmp_path:
     assert not torch.equal(trained["stem.conv.weight"], short.state_dict()["stem.conv.weight"])
 
 
-def test_a_loss_that_is_not_finite_ends_the_run(splits: Splits, tmp_path: Path) -> None:
-    plan = replace(PLAN, stages=(replace(FULL, learning_rate=1e20),))
-    with pytest.raises(TrainingError, match=r"stage full, epoch .: the loss is .*; lower its learning_rate"):
+@pytest.mark.parametrize("checkpoint_seconds", [0.0, 1e9])
+def test_a_loss_that_is_not_finite_ends_the_run_before_it_is_kept(
+    splits: Splits, tmp_path: Path, checkpoint_seconds: float
+) -> None:
+    plan = replace(PLAN, stages=(replace(FULL, learning_rate=1e30),))
+    with pytest.raises(TrainingError, match=r"stage full, epoch 1: .* (is|finite).*; lower its learning_rate"):
+        train(tiny_space(), splits, tmp_path, plan=plan, checkpoint_seconds=checkpoint_seconds)
+    kept, _ = read_tensors(tmp_path / "checkpoint.safetensors", "training-checkpoint", 2)
+    assert all(torch.isfinite(tensor).all() for tensor in kept.values())
+
+
+def test_weights_that_are_not_finite_are_not_kept_though_the_loss_is(
+    splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoil(self: torch.optim.SGD) -> None:
+        self.param_groups[0]["params"][0].data.fill_(float("inf"))  # after the last step no loss tells
+
+    plan = replace(PLAN, batch_size=48, stages=(replace(FULL, epochs=1),))
+    monkeypatch.setattr(torch.optim.SGD, "step", spoil)
+    with pytest.raises(
+        TrainingError, match=r"stage full, epoch 1: model\..* is no longer finite; lower its learning_rate"
+    ):
         train(tiny_space(), splits, tmp_path, plan=plan)
 
 
 def test_too_few_images_for_a_batch_are_refused(splits: Splits, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="48 training images; allowed: one batch"):
-        train(tiny_space(), splits, tmp_path, plan=replace(PLAN, batch_size=64))
+        train(tiny_space(), splits, tmp_path / "new", plan=replace(PLAN, batch_size=64))
+    assert not (tmp_path / "new").exists()
 
 
 def test_splits_without_training_images_are_refused(splits: Splits, tmp_path: Path) -> None:
@@ -120,71 +241,10 @@ def test_splits_without_training_images_are_refused(splits: Splits, tmp_path: Pa
 
 
 def test_a_damaged_checkpoint_is_named(splits: Splits, tmp_path: Path) -> None:
-    (tmp_path / "checkpoint.safetensors").write_bytes(b"\x00" * 100)
+    path = tmp_path / "checkpoint.safetensors"
+    path.write_bytes(b"\x00" * 100)
     with pytest.raises(FileFormatError, match=r"checkpoint\.safetensors"):
         train(tiny_space(), splits, tmp_path, plan=PLAN)
-
-
-FASHION, TABLE = read_preset(preset_path("fashion-mbv3"))
-
-
-def test_the_shipped_plan_opens_every_choice_in_the_end() -> None:
-    plan = read_plan(TABLE, FASHION, "fashion-mbv3")
-    assert plan.stages[0].full
-    assert plan.stages[-1].restrict(FASHION) == FASHION
-    counts = [(s.kernels, s.depths, s.expands, s.keeps) for s in plan.stages]
-    assert all(all(a <= b for a, b in zip(one, two, strict=True)) for one, two in itertools.pairwise(counts))
-
-
-def test_a_scaled_plan_keeps_at_least_one_epoch_and_a_batch_size_carries_the_learning_rates() -> None:
-    assert [stage.epochs for stage in PLAN.scaled(0.01).stages] == [1, 1, 1]
-    assert [stage.epochs for stage in PLAN.scaled(2).stages] == [4, 4, 4]
-    hurried = replace(PLAN, stages=(replace(FULL, epochs=5, warmup_epochs=4),)).scaled(0.26).stages[0]
-    assert (hurried.epochs, hurried.warmup_epochs) == (1, 0)
-    assert PLAN.with_batch_size(64).stages[0].learning_rate == pytest.approx(4 * FULL.learning_rate)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda t: t.clear(), r"it has no \[training\] table"),
-        (lambda t: t.pop("momentum"), "training.momentum is missing; allowed: above 0, below 1"),
-        (lambda t: t.update(speed=3), "training.speed is an unknown key; allowed: batch_size, momentum, "),
-        (lambda t: t.update(batch_size=1), "training.batch_size is 1; allowed: 2 to 65536"),
-        (lambda t: t.update(momentum=0), "training.momentum is 0.0; allowed: above 0, below 1"),
-        (lambda t: t.update(weight_decay=1.5), "training.weight_decay is 1.5; allowed: 0 to 1"),
-        (lambda t: t.update(label_smoothing=1), "training.label_smoothing is 1.0; allowed: from 0 to below 1"),
-        (lambda t: t.update(flip="yes"), "training.flip is 'yes'; allowed: 0 to 1"),
-        (lambda t: t.update(shift=-0.1), "training.shift is -0.1; allowed: 0 to 1"),
-        (lambda t: t.update(erase=float("nan")), "training.erase is nan; allowed: 0 to 1"),
-        (lambda t: t.update(stage=[]), r"training.stage is \[\]; allowed: one \[\[training.stage\]\] table each"),
-        (lambda t: t.update(stage=[3]), r"training.stage is \[3\]; allowed: tables"),
-        (lambda t: t["stage"].pop(0), r"training.stage\[0\] is elastic or .*; allowed: the full network first"),
-        (
-            lambda t: t["stage"][0].update(distillation=0.5),
-            r"has distillation; allowed: .*no teacher \(distillation 0\)",
-        ),
-        (lambda t: t["stage"][0].update(name=""), r"training.stage\[0\].name is ''; allowed: a name"),
-        (lambda t: t["stage"][1].update(epochs=-1), r"training.stage\[1\].epochs is -1; allowed: 1 to 100000"),
-        (lambda t: t["stage"][1].update(warmup_epochs=25), r"\[1\].warmup_epochs is 25; allowed: 0 to below epochs"),
-        (lambda t: t["stage"][1].update(learning_rate=0), r"\[1\].learning_rate is 0.0; allowed: above 0, at most 100"),
-        (lambda t: t["stage"][1].update(subnets=True), r"\[1\].subnets is True; allowed: 1 to 64"),
-        (lambda t: t["stage"][1].update(kernels=4), r"\[1\].kernels is 4; allowed: 1 to 3, the choices that the space"),
-        (lambda t: t["stage"][1].update(depths=4), r"\[1\].depths is 4; allowed: 1 to 3, the choices that the space"),
-        (lambda t: t["stage"][1].update(expands=0), r"\[1\].expands is 0; allowed: 1 to 3, the choices that the space"),
-        (lambda t: t["stage"][1].update(keeps=4), r"\[1\].keeps is 4; allowed: 1 to 3, the choices that the space"),
-        (lambda t: t["stage"][1].update(distillation=-1), r"\[1\].distillation is -1.0; allowed: 0 to 1000"),
-        (lambda t: t["stage"][1].update(extremes=2), r"\[1\].extremes is 2.0; allowed: 0 to 1"),
-    ],
-)
-def test_a_plan_that_does_not_fit_names_the_key(change, message: str) -> None:  # type: ignore[no-untyped-def]
-    content = copy.deepcopy(TABLE)
-    change(content)
-    with pytest.raises(FileFormatError, match=message):
-        read_plan(content, FASHION, "my.toml")
-
-
-def test_reading_a_plan_leaves_the_table_as_it_is() -> None:
-    before = copy.deepcopy(TABLE)
-    assert read_plan(TABLE, FASHION, "my.toml") == read_plan(TABLE, FASHION, "my.toml")
-    assert before == TABLE
+    write_tensors(path, {}, "training-checkpoint", 2, {"run": {}, "stage": 0})
+    with pytest.raises(FileFormatError, match="its header does not say where the run stands"):
+        train(tiny_space(), splits, tmp_path, plan=PLAN)

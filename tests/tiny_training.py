@@ -1,0 +1,38 @@
+"""What the tests of training share: a plan of three short stages, and images that are easy to tell apart."""
+
+from dataclasses import replace
+
+import torch
+
+from supernets.datasets import ImageSet, Splits
+from supernets.training import TrainingPlan, TrainingStage
+
+FULL = TrainingStage("full", 2, 0, 0.05, 1, 1, 1, 1, 1, 0.0, 0.0)
+PLAN = TrainingPlan(
+    batch_size=16,
+    momentum=0.9,
+    weight_decay=1e-4,
+    label_smoothing=0.1,
+    flip=0.5,
+    shift=0.1,
+    erase=0.1,
+    stages=(
+        FULL,
+        replace(FULL, name="depth", kernels=2, depths=2, distillation=1.0, subnets=2),
+        replace(FULL, name="width", kernels=2, depths=2, expands=2, keeps=2, distillation=0.5, extremes=0.5),
+    ),
+)
+
+
+def bright_images(count: int, seed: int) -> ImageSet:
+    """Return noisy images of three classes that differ in brightness."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 3
+    noise = torch.randint(0, 60, (count, 1, 16, 16), generator=generator)
+    return ImageSet((noise + 90 * labels.view(-1, 1, 1, 1)).to(torch.uint8), labels, ("dark", "grey", "light"))
+
+
+def tiny_splits(train: int = 48) -> Splits:
+    """Return such images in four parts."""
+    parts = (bright_images(count, seed) for seed, count in enumerate((train, 12, 12, 12)))
+    return Splits(*parts, "brightness", (0.5,), (0.3,))
