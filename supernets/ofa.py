@@ -62,6 +62,8 @@ def import_ofa(
     """
     path = Path(checkpoint)
     found = read_checkpoint(path)
+    if any(name.startswith("input_stem.") for name in found):
+        raise FileFormatError(f"{path}: an elastic ResNet; from Python, supernets.import_ofa_resnet reads it")
     wanted = OFA_SPACES if space is None else (space,)
     spaces = [one if isinstance(one, MBConvSpace) else get_space(one) for one in wanted]
     nets = [Supernet(one, _image_info(path, found, classes)) for one in spaces]

@@ -93,6 +93,7 @@ class Evil:
         ({"state_dict": {"a": 3}}, "holds no state dict"),
         ({"a.weight": torch.zeros(1)}, "missing classifier.linear.bias; allowed: a supernet of once-for-all"),
         ({"a.weight": torch.tensor([float("nan")])}, "tensor a.weight holds NaN or infinity"),
+        ({"input_stem.0.conv.weight": torch.zeros(1)}, "an elastic ResNet; from Python, supernets.import_ofa_resnet"),
         ({"a": Evil()}, "not a torch checkpoint of plain tensors"),
     ],
 )
