@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from tiny_space import tiny_space
 from latency_tables import FULL, Measurement, SimulatedDevice
 from latency_tables.builder import timing_model
 from latency_tables.features import Images
-from latency_tables.rows import read_rows
+from latency_tables.rows import append_rows, read_rows
 from latency_tables.simulated import CostModel
-from nas.errors import DeviceError, FileFormatError, UsageError
+from nas.errors import DeviceError, FileFormatError, OutputError, UsageError
+from nas.files import cache_dir
 from nas.lock import exclusive
 from predictors import Calibration, CalibrationPlan, calibrate, calibration_changes, load_calibration
 from predictors.calibration import calibration_folder
@@ -84,10 +86,18 @@ def test_it_predicts_the_device_and_reports_its_error_beside_the_floor() -> None
     truth = [device.true_ms(timing_model(SPACE, row, Images(1, 3))) for row in genes]
     assert np.median(np.abs(found.predictor.predict(genes).mean / truth - 1)) < 0.05
     report = found.report
-    assert report.random.networks == report.searched.networks == report.repeated == 6 and report.fitted == 45
+    assert report.random.networks == report.searched.networks == report.repeated == 6
+    assert (report.fitted, report.fitted_when_judged) == (57, 45)
     assert 0 < report.repeatability < 0.05 and report.random.median < 0.1
     text = "\n".join(report.lines())
-    for part in ("SIMULATED", "held-out error, random (6 networks): median", "repeatability floor (6 networks", "tiny"):
+    for part in (
+        "SIMULATED",
+        "fitted to 57 networks",
+        "judged by a fit to 45 of them",
+        "held-out error, random (6 networks): median",
+        "repeatability floor (6 networks",
+        "tiny",
+    ):
         assert part in text
     assert json.loads(json.dumps(report.to_dict()))["random"]["kendall"] > 0.7
 
@@ -110,13 +120,60 @@ def test_an_interrupted_one_goes_on_where_it_was(stop_after: int) -> None:
     device = CountingDevice()
     found = run(device)
     assert device.batches == [15, 15, 15, 18][stop_after:]
-    assert found.report.fitted == 45
+    assert found.report.fitted == 57
 
 
-def test_fresh_throws_the_known_one_away() -> None:
-    run(CountingDevice())
+def test_the_time_before_an_interruption_counts() -> None:
+    plan = replace(PLAN, seconds=3100.0, max_batches=3)
+    with pytest.raises(KeyboardInterrupt):
+        calibrate(CountingDevice(stop_after=2), SPACE, plan=plan, **IMAGES)
+    path = calibration_folder(SimulatedDevice(), SPACE, **IMAGES) / "networks.csv"
+    rows = [replace(row, seconds=100.0) for row in read_rows(path)]
+    path.unlink()
+    append_rows(path, rows)
     device = CountingDevice()
-    assert not run(device, fresh=True).reused and device.batches == [15, 15, 15, 18]
+    found = calibrate(device, SPACE, plan=plan, **IMAGES)
+    assert device.batches == [15, 18]  # no time is left for a third batch
+    assert found.report.seconds >= 3000
+
+
+def test_fresh_throws_a_finished_one_away_and_goes_on_with_its_own(finished: Path) -> None:
+    for stop_after in (1, 2):
+        device = CountingDevice(stop_after=stop_after)
+        with pytest.raises(KeyboardInterrupt):
+            run(device, fresh=True)
+        assert device.batches == [15] * stop_after
+    device = CountingDevice()
+    assert not run(device, fresh=True).reused and device.batches == [18]
+    assert [path.name for path in finished.parent.iterdir()] == [finished.name]
+
+
+def test_networks_that_judge_are_none_that_were_fitted_to(kept: dict[str, bytes], finished: Path) -> None:
+    rows = read_rows(finished / "networks.csv")
+    once = [row.genes for row in rows if row.role != "repeat"]
+    assert len(set(once)) == len(once) == 15 * 3 + 6 * 2
+    assert {row.genes for row in rows if row.role == "repeat"} <= {row.genes for row in rows if row.role == "spread"}
+
+
+def test_another_seed_measures_other_networks(finished: Path) -> None:
+    device = CountingDevice(name="other", stop_after=1)
+    with pytest.raises(KeyboardInterrupt):
+        calibrate(device, SPACE, plan=replace(PLAN, seed=1), **IMAGES)
+    other = calibration_folder(device, SPACE, **IMAGES)
+    first, second = ({row.genes for row in read_rows(path / "networks.csv")} for path in (finished, other))
+    assert len(second - first) > 5
+
+
+def test_a_space_with_too_few_networks_is_refused() -> None:
+    preset = replace(SPACE.preset, resolutions=(12,), kernels=(3,), expands=(2,), keeps=(1.0,))
+    space = MBConvSpace(preset, ("fp32",))
+    assert space.size < 20
+    with pytest.raises(UsageError, match="allowed: one each, for 20 networks or more"):
+        calibrate(SimulatedDevice(), space, plan=PLAN, **IMAGES)
+    space = MBConvSpace(replace(preset, keeps=(0.5, 1.0)), ("fp32",))
+    assert 20 <= space.size < 45
+    with pytest.raises(UsageError, match=rf"space 'tiny' has {space.size} networks, too few to hold some out"):
+        calibrate(SimulatedDevice(), space, plan=replace(PLAN, min_batches=4, max_batches=4), **IMAGES)
 
 
 def test_more_time_measures_more_networks() -> None:
@@ -143,7 +200,18 @@ def test_a_changed_device_is_noticed_and_what_changed_is_said() -> None:
 
     assert load_calibration(Updated(), SPACE, **IMAGES) is None
     assert calibration_changes(Updated(), SPACE, **IMAGES) == ["runtime_version: '1' before, '2' now"]
-    assert calibration_changes(SimulatedDevice(), SPACE, channels=3, classes=3) == ["channels: 1 before, 3 now"]
+
+
+def test_a_device_is_the_same_for_other_images_and_other_spaces(finished: Path) -> None:
+    assert calibration_changes(SimulatedDevice(), SPACE, channels=3, classes=3) == []
+    other = finished.with_name(finished.name.replace("tiny", "tiny-large"))
+    finished.rename(other)
+    slower = SimulatedDevice(precisions=("fp32",))
+    assert calibration_changes(slower, MBConvSpace(SPACE.preset, ("fp32",)), **IMAGES) == []
+    other.rename(finished)
+    assert calibration_changes(slower, MBConvSpace(SPACE.preset, ("fp32",)), **IMAGES) == [
+        "precisions: ['fp32', 'int8'] before, ['fp32'] now"
+    ]
 
 
 @pytest.mark.parametrize("name", ["report.json", "predictor.json", "predictor_table.json", "predictor_table.csv"])
@@ -161,6 +229,26 @@ def test_a_damaged_one_is_refused_by_name_and_fresh_mends_it(name: str, damage: 
         load_calibration(device, SPACE, **IMAGES)
     with pytest.raises(FileFormatError, match=rf"{name}: .*"):
         run(device)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("predictor_table.json", {"channels": 3}, "channels: 3 before, 1 now"),
+        ("predictor_table.json", {"classes": 9}, "classes: 9 before, 3 now"),
+        ("predictor_table.json", {"fingerprint": "x"}, "fingerprint: 'x' before"),
+        ("predictor_table.json", {"device": {}}, "cpu: 'unknown' before, 'simulated by simulated' now"),
+        ("report.json", {"fingerprint": "x"}, "report of: 'x' before"),
+    ],
+)
+def test_one_of_another_device_or_of_other_images_is_refused(
+    finished: Path, name: str, change: dict[str, object], message: str
+) -> None:
+    path = finished / name
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    expected = rf"predictor_table\.json: not of this device and these images \(.*{message}.*\); delete its folder"
+    with pytest.raises(FileFormatError, match=expected):
+        load_calibration(SimulatedDevice(), SPACE, **IMAGES)
 
 
 @pytest.fixture
@@ -191,9 +279,41 @@ def test_rows_of_another_shape_are_refused(finished: Path) -> None:
         run(SimulatedDevice())
 
 
-def test_two_at_once_are_refused(finished: Path) -> None:
-    refused = pytest.raises(DeviceError, match="device 'simulated' is being measured by process")
-    with exclusive(finished.parent / "simulated.lock", "it is being measured", DeviceError), refused:
+def busy_elsewhere() -> AbstractContextManager[None]:
+    """Hold the device's lock as another process does."""
+    return exclusive(cache_dir() / "simulated.lock", "it is being measured", DeviceError)
+
+
+def test_who_measures_while_another_does_is_refused_after_a_while() -> None:
+    device = SimulatedDevice()
+    device.wait_seconds = 0.0
+    with busy_elsewhere(), pytest.raises(DeviceError, match="device 'simulated' is being measured by process"):
+        run(device)
+
+
+def test_a_finished_one_is_reused_while_another_measures(finished: Path) -> None:
+    device = SimulatedDevice()
+    device.wait_seconds = 0.0
+    with busy_elsewhere():
+        assert run(device).reused
+
+
+def test_one_that_another_finishes_meanwhile_is_reused(finished: Path) -> None:
+    hidden = finished.rename(finished.with_name("hidden"))
+    with ExitStack() as busy:
+        busy.enter_context(busy_elsewhere())
+
+        def finish(line: str) -> None:
+            assert "device 'simulated' is being measured by process" in line
+            hidden.rename(finished)
+            busy.close()
+
+        assert run(SimulatedDevice(), note=finish).reused
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HWNAS_CACHE", "/proc/nope")
+    with pytest.raises(OutputError, match=r"^/proc/nope/simulated\.lock: cannot be written \(No such file"):
         run(SimulatedDevice())
 
 
