@@ -15,11 +15,11 @@ from search_spaces import BlockPosition
 from supernets.convolution import depthwise, pointwise
 from supernets.subnet import InvertedResidual
 
-STATISTICS = ("weight", "bias", "running_mean", "running_var")  # of a batch norm, one value a channel
+PER_CHANNEL = ("weight", "bias", "running_mean", "running_var")  # what a batch norm holds one value a channel of
 
 
 class ElasticBlock(InvertedResidual):
-    """An inverted residual at its largest, from which ``choose`` slices any smaller one."""
+    """An inverted residual at its largest, from which ``fill`` copies any smaller one."""
 
     def __init__(self, position: BlockPosition, *, kernels: tuple[int, ...], middle: int, activation: str):
         super().__init__(position, kernel=kernels[-1], middle=middle, activation=activation)
@@ -50,9 +50,8 @@ class ElasticBlock(InvertedResidual):
         return x + y if self.residual else y
 
     @torch.no_grad()
-    def choose(self, kernel: int, middle: int, activation: str) -> InvertedResidual:
-        """Return a plain block with copies of the chosen weights and of the batch norm's statistics."""
-        block = InvertedResidual(self.position, kernel=kernel, middle=middle, activation=activation)
+    def fill(self, block: InvertedResidual, kernel: int, middle: int) -> None:
+        """Copy the chosen weights and the batch norms' statistics into a plain block of that kernel and width."""
         block.expand.conv.weight.copy_(self.expand.conv.weight[:middle])
         block.depthwise.conv.weight.copy_(self.depthwise_weight(kernel, middle))
         block.project.conv.weight.copy_(self.project.conv.weight[:, :middle])
@@ -62,7 +61,6 @@ class ElasticBlock(InvertedResidual):
             (self.project, block.project),
         ):
             copy_batch_norm(mine.bn, theirs.bn)
-        return block
 
     @torch.no_grad()
     def sort_channels(self, trained: list[int]) -> None:
@@ -82,7 +80,7 @@ class ElasticBlock(InvertedResidual):
         self.project.conv.weight.copy_(self.project.conv.weight[:, permutation])
         for layer in (self.expand, self.depthwise):
             layer.conv.weight.copy_(layer.conv.weight[permutation])
-            for name in STATISTICS:
+            for name in PER_CHANNEL:
                 getattr(layer.bn, name).copy_(getattr(layer.bn, name)[permutation])
 
 
@@ -104,6 +102,7 @@ def sliced_batch_norm(bn: nn.BatchNorm2d, x: Tensor) -> Tensor:
 
 def copy_batch_norm(source: nn.BatchNorm2d, target: nn.BatchNorm2d) -> None:
     """Copy the first channels' parameters and statistics of ``source`` into the narrower ``target``."""
-    width = target.num_features
-    for name in STATISTICS:
-        getattr(target, name).copy_(getattr(source, name)[:width])
+    for name in PER_CHANNEL:
+        getattr(target, name).copy_(getattr(source, name)[: target.num_features])
+    assert source.num_batches_tracked is not None and target.num_batches_tracked is not None
+    target.num_batches_tracked.copy_(source.num_batches_tracked)

@@ -5,7 +5,7 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-from search_spaces import BlockPosition, Candidate, MBConvSpace
+from search_spaces import BlockPosition, Candidate, MBConvSpace, Preset
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "hswish": nn.Hardswish}
 
@@ -43,13 +43,13 @@ class InvertedResidual(nn.Module):
         return x + y if self.residual else y
 
 
-def make_head(preset_width: int, head_width: int, classes: int, *, activation: str, dropout: float) -> ConvBN:
+def make_head(preset: Preset, classes: int) -> ConvBN:
     """Return the last 1x1 convolution, the mean over pixels, and the classifier."""
-    head = ConvBN(preset_width, head_width, 1, activation=activation)
+    head = ConvBN(preset.stages[-1].width, preset.head_width, 1, activation=preset.activation)
     head.add_module("pool", nn.AdaptiveAvgPool2d(1))
     head.add_module("flatten", nn.Flatten())
-    head.add_module("dropout", nn.Dropout(dropout))
-    head.add_module("classifier", nn.Linear(head_width, classes))
+    head.add_module("dropout", nn.Dropout(preset.dropout))
+    head.add_module("classifier", nn.Linear(preset.head_width, classes))
     return head
 
 
@@ -58,26 +58,26 @@ class Subnet(nn.Module):
 
     Units of precision are ``stem``, ``blocks.block_<stage>_<index>`` and ``head``: module paths, and prefixes of the
     node names in the exported graph.
+
+    Raises:
+        UsageError: The candidate has a choice that the space lacks.
     """
 
     def __init__(self, space: MBConvSpace, candidate: Candidate, *, channels: int, classes: int):
         super().__init__()
+        space.check(candidate)
         preset = space.preset
         self.candidate = candidate
         self.stem = ConvBN(channels, preset.stem_width, 3, stride=preset.stem_stride, activation=preset.activation)
         blocks: OrderedDict[str, nn.Module] = OrderedDict()
-        for position, block in zip(
-            space.block_positions, (b for stage in candidate.blocks for b in stage), strict=True
-        ):
+        for position, block in zip(space.block_positions, candidate.all_blocks(), strict=True):
             if block is not None:
                 middle = preset.middle(position.in_width, block.expand, block.keep)
-                blocks[f"block_{position.stage}_{position.index}"] = InvertedResidual(
+                blocks[position.name] = InvertedResidual(
                     position, kernel=block.kernel, middle=middle, activation=preset.activation
                 )
         self.blocks = nn.Sequential(blocks)
-        self.head = make_head(
-            preset.stages[-1].width, preset.head_width, classes, activation=preset.activation, dropout=preset.dropout
-        )
+        self.head = make_head(preset, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits ``(n, classes)`` of images ``(n, channels, resolution, resolution)``."""
