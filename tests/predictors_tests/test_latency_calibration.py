@@ -1,70 +1,25 @@
-"""Calibrating a device: measured once, kept, found again, continued, and never believed when it does not fit."""
+"""Calibrating a device: good at its networks, honest about its error, and continued where it was cut off."""
 
 import json
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_calibration import IMAGES, MEASURING, PLAN, SPACE, CountingDevice, run
 from tiny_space import tiny_space
 
-from latency_tables import FULL, Measurement, SimulatedDevice
+from latency_tables import SimulatedDevice
 from latency_tables.builder import timing_model
 from latency_tables.features import Images
 from latency_tables.rows import append_rows, read_rows
 from latency_tables.simulated import CostModel
-from nas.errors import DeviceError, FileFormatError, OutputError, UsageError
-from nas.files import cache_dir
-from nas.lock import exclusive
-from predictors import Calibration, CalibrationPlan, calibrate, calibration_changes, load_calibration
+from nas.errors import UsageError
+from predictors import calibrate, load_calibration
 from predictors.calibration import calibration_folder
-from search_spaces import Genes, MBConvSpace
+from search_spaces import MBConvSpace
 
-SPACE = tiny_space()
-IMAGES = {"channels": 1, "classes": 3}
-MEASURING = replace(FULL, values=1, min_rounds=3, max_rounds=3, warm_seconds=0.01, seconds=1e6)
-PLAN = CalibrationPlan(
-    seconds=0.0, batch=15, min_batches=2, max_batches=2, held_out=6, measuring=MEASURING, judging=MEASURING
-)
-
-
-_BUILT: dict[tuple[bytes, tuple[str, ...]], bytes] = {}
-
-
-def _build_once(space: MBConvSpace, row: Genes, images: Images) -> bytes:
-    key = (row.tobytes(), space.precisions)
-    if key not in _BUILT:
-        _BUILT[key] = timing_model(space, row, images)
-    return _BUILT[key]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def built_once() -> Iterator[None]:
-    """Calibrations of one seed measure the same networks: build each graph once."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("predictors.calibration_job.timing_model", _build_once)
-        yield
-
-
-class CountingDevice(SimulatedDevice):
-    """Counts the networks it is asked for, and can be cut off."""
-
-    def __init__(self, *, stop_after: int = 99, **options) -> None:
-        super().__init__(**options)
-        self.batches: list[int] = []
-        self.stop_after = stop_after
-
-    def measure_many(self, models, **options) -> dict[str, Measurement]:
-        if len(self.batches) == self.stop_after:
-            raise KeyboardInterrupt
-        self.batches.append(len(models))
-        return super().measure_many(models, **options)
-
-
-def run(device: SimulatedDevice, **options) -> Calibration:
-    return calibrate(device, SPACE, plan=PLAN, **IMAGES, **options)
+pytestmark = pytest.mark.usefixtures("built_once")
 
 
 def test_a_first_calibration_measures_and_a_second_reuses_it() -> None:
@@ -187,134 +142,6 @@ def test_little_time_means_fewer_rounds() -> None:
     folder = calibrate(SimulatedDevice(), SPACE, plan=plan, **IMAGES).folder
     rows = read_rows(folder / "networks.csv")
     assert {row.rounds for row in rows if row.role == "spread"} <= set(range(1, 6))
-
-
-def test_a_changed_device_is_noticed_and_what_changed_is_said() -> None:
-    assert calibration_changes(SimulatedDevice(), SPACE, **IMAGES) == []
-    run(SimulatedDevice())
-    assert calibration_changes(SimulatedDevice(), SPACE, **IMAGES) == []
-
-    class Updated(SimulatedDevice):
-        def describe(self) -> dict[str, object]:
-            return {**super().describe(), "runtime_version": "2"}
-
-    assert load_calibration(Updated(), SPACE, **IMAGES) is None
-    assert calibration_changes(Updated(), SPACE, **IMAGES) == ["runtime_version: '1' before, '2' now"]
-
-
-def test_a_device_is_the_same_for_other_images_and_other_spaces(finished: Path) -> None:
-    assert calibration_changes(SimulatedDevice(), SPACE, channels=3, classes=3) == []
-    other = finished.with_name(finished.name.replace("tiny", "tiny-large"))
-    finished.rename(other)
-    slower = SimulatedDevice(precisions=("fp32",))
-    assert calibration_changes(slower, MBConvSpace(SPACE.preset, ("fp32",)), **IMAGES) == []
-    other.rename(finished)
-    assert calibration_changes(slower, MBConvSpace(SPACE.preset, ("fp32",)), **IMAGES) == [
-        "precisions: ['fp32', 'int8'] before, ['fp32'] now"
-    ]
-
-
-@pytest.mark.parametrize("name", ["report.json", "predictor.json", "predictor_table.json", "predictor_table.csv"])
-@pytest.mark.parametrize("damage", ["cut", "absent", "other"])
-def test_a_damaged_one_is_refused_by_name_and_fresh_mends_it(name: str, damage: str, finished: Path) -> None:
-    path, device = finished / name, SimulatedDevice()
-    if damage == "absent":
-        path.unlink()
-        if name == "report.json":  # without it, the calibration is not finished: it goes on from its rows
-            assert load_calibration(device, SPACE, **IMAGES) is None
-            return
-    else:
-        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] if damage == "cut" else b"{}\n")
-    with pytest.raises(FileFormatError, match=rf"{name}: "):
-        load_calibration(device, SPACE, **IMAGES)
-    with pytest.raises(FileFormatError, match=rf"{name}: .*"):
-        run(device)
-
-
-@pytest.mark.parametrize(
-    ("name", "change", "message"),
-    [
-        ("predictor_table.json", {"channels": 3}, "channels: 3 before, 1 now"),
-        ("predictor_table.json", {"classes": 9}, "classes: 9 before, 3 now"),
-        ("predictor_table.json", {"fingerprint": "x"}, "fingerprint: 'x' before"),
-        ("predictor_table.json", {"device": {}}, "cpu: 'unknown' before, 'simulated by simulated' now"),
-        ("report.json", {"fingerprint": "x"}, "report of: 'x' before"),
-    ],
-)
-def test_one_of_another_device_or_of_other_images_is_refused(
-    finished: Path, name: str, change: dict[str, object], message: str
-) -> None:
-    path = finished / name
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    expected = rf"predictor_table\.json: not of this device and these images \(.*{message}.*\); delete its folder"
-    with pytest.raises(FileFormatError, match=expected):
-        load_calibration(SimulatedDevice(), SPACE, **IMAGES)
-
-
-@pytest.fixture
-def finished(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kept: dict[str, bytes]) -> Path:
-    """A finished calibration in a cache of its own, copied from one made once."""
-    monkeypatch.setenv("HWNAS_CACHE", str(tmp_path))
-    folder = calibration_folder(SimulatedDevice(), SPACE, **IMAGES)
-    folder.mkdir(parents=True)
-    for name, data in kept.items():
-        (folder / name).write_bytes(data)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HWNAS_CACHE", str(tmp_path_factory.mktemp("made")))
-        folder = run(SimulatedDevice()).folder
-        return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def test_rows_of_another_shape_are_refused(finished: Path) -> None:
-    (finished / "report.json").unlink()
-    rows = finished / "networks.csv"
-    header, first, *_ = rows.read_text().splitlines()
-    rows.write_text(f"{header}\n{first} 0\n")
-    with pytest.raises(FileFormatError, match=r"networks\.csv: a row has not the 21 genes of space 'tiny'; delete"):
-        run(SimulatedDevice())
-
-
-def busy_elsewhere() -> AbstractContextManager[None]:
-    """Hold the device's lock as another process does."""
-    return exclusive(cache_dir() / "simulated.lock", "it is being measured", DeviceError)
-
-
-def test_who_measures_while_another_does_is_refused_after_a_while() -> None:
-    device = SimulatedDevice()
-    device.wait_seconds = 0.0
-    with busy_elsewhere(), pytest.raises(DeviceError, match="device 'simulated' is being measured by process"):
-        run(device)
-
-
-def test_a_finished_one_is_reused_while_another_measures(finished: Path) -> None:
-    device = SimulatedDevice()
-    device.wait_seconds = 0.0
-    with busy_elsewhere():
-        assert run(device).reused
-
-
-def test_one_that_another_finishes_meanwhile_is_reused(finished: Path) -> None:
-    hidden = finished.rename(finished.with_name("hidden"))
-    with ExitStack() as busy:
-        busy.enter_context(busy_elsewhere())
-
-        def finish(line: str) -> None:
-            assert "device 'simulated' is being measured by process" in line
-            hidden.rename(finished)
-            busy.close()
-
-        assert run(SimulatedDevice(), note=finish).reused
-
-
-def test_a_cache_that_cannot_be_written_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HWNAS_CACHE", "/proc/nope")
-    with pytest.raises(OutputError, match=r"^/proc/nope/simulated\.lock: cannot be written \(No such file"):
-        run(SimulatedDevice())
 
 
 def test_a_precision_that_the_device_lacks_is_refused() -> None:
