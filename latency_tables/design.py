@@ -39,9 +39,16 @@ def spread_networks(space: MBConvSpace, n: int, rng: np.random.Generator) -> Gen
 
 
 def searched_networks(
-    space: MBConvSpace, predict_ms: Callable[[Genes], NDArray[np.floating]], n: int, rng: np.random.Generator
+    space: MBConvSpace,
+    predict_ms: Callable[[Genes], NDArray[np.floating]],
+    n: int,
+    rng: np.random.Generator,
+    *,
+    known: Genes | None = None,
 ) -> Genes:
     """Return ``n`` distinct rows such as a search on ``predict_ms`` returns: the most network for their latency.
+
+    Rows of ``known`` are passed over for the next best; a space without ``n`` others returns fewer.
 
     "Most network" is a stand-in for accuracy (depth, and logarithms of kernels and middle channels): what matters is
     that the rows exploit whatever ``predict_ms`` gets wrong.
@@ -51,6 +58,9 @@ def searched_networks(
         parents = rows[_frontier(predict_ms(rows), _capacity(space, rows), POOL // 8)]
         children = space.mutate(parents[rng.integers(len(parents), size=POOL)], rng, 0.1)
         rows = distinct(np.concatenate([parents, children]))
+    rows = rows if known is None else without(rows, known)
+    if len(rows) <= n:
+        return rows
     return rows[_frontier(predict_ms(rows), _capacity(space, rows), n)]
 
 
@@ -58,6 +68,12 @@ def distinct(genes: Genes) -> Genes:
     """Return the distinct rows in the order of their first appearance."""
     _, first = np.unique(genes, axis=0, return_index=True)
     return genes[np.sort(first)]
+
+
+def without(genes: Genes, known: Genes) -> Genes:
+    """Return the rows of ``genes`` that are not among ``known``, in order; both canonical."""
+    seen = {row.tobytes() for row in known}
+    return genes[np.fromiter((row.tobytes() not in seen for row in genes), bool, len(genes))]
 
 
 def _capacity(space: MBConvSpace, genes: Genes) -> Floats:

@@ -43,8 +43,7 @@ class CostRegression:
         return weighted_sum(self.features, _weights(feature_matrix(self.features, genes), ms))
 
     def crossed(self, genes: Genes, ms: Floats, folds: NDArray[np.intp]) -> Floats:
-        """Return each network's milliseconds predicted by the fit without its fold, ``(n,)``."""
-        check_measured(genes, ms)
+        """Return each network's milliseconds by the fit without its fold, ``(n,)``; they must be ``check_measured``."""
         matrix, out = feature_matrix(self.features, genes), np.zeros(len(ms))
         for fold in np.unique(folds):
             held = folds == fold

@@ -1,11 +1,8 @@
 """Measured networks on disk: a CSV that only grows, so that a calibration cut short goes on where it was.
 
-Rows are appended a batch at a time and synced. A line cut short by the end of a process is dropped when the file is
-read.
+Rows are appended a batch at a time and synced. A line cut short by the end of a process is passed over.
 """
 
-import csv
-import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,18 +13,22 @@ import numpy as np
 from latency_tables.measurement import Floats
 from latency_tables.table import MEND
 from nas.errors import FileFormatError
-from nas.files import read_bytes
+from nas.files import append_lines, read_bytes
 from search_spaces import Genes
 
 COLUMNS = (
-    "role", "latency_ms", "ci_low_ms", "ci_high_ms", "raw_ms", "mean_ms", "reference_ms", "baseline_ms", "rounds",
-    "quality", "genes",
+    "role", "latency_ms", "ci_low_ms", "ci_high_ms", "raw_ms", "mean_ms", "reference_ms", "baseline_ms", "seconds",
+    "rounds", "quality", "genes",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class MeasuredRow:
-    """One network, once: ``role`` says what for; ``baseline_ms`` is the reference timing that drift is corrected to."""
+    """One network, once.
+
+    ``role`` says what for; ``baseline_ms`` is the reference timing that drift is corrected to; ``seconds`` is what
+    building and timing it took, an equal share of its batch.
+    """
 
     role: str
     latency_ms: float
@@ -37,41 +38,36 @@ class MeasuredRow:
     mean_ms: float
     reference_ms: float
     baseline_ms: float
+    seconds: float
     rounds: int
     quality: str
     genes: tuple[int, ...]
 
 
 def append_rows(path: Path, rows: Sequence[MeasuredRow]) -> None:
-    """Append and sync; the header is written first where the file is new."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    if not path.exists():
-        writer.writerow(COLUMNS)
-    for row in rows:
-        writer.writerow([*(getattr(row, name) for name in COLUMNS[:-1]), " ".join(map(str, row.genes))])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(text.getvalue())
-        file.flush()
-        os.fsync(file.fileno())
+    """Append and sync; the header is written first where the file is new.
+
+    Raises:
+        OutputError: The system refuses; rows that are whole stay.
+    """
+    append_lines(path, ",".join(COLUMNS), [_line(row) for row in rows])
+
+
+def _line(row: MeasuredRow) -> str:
+    return ",".join([*(str(getattr(row, name)) for name in COLUMNS[:-1]), " ".join(map(str, row.genes))])
 
 
 def read_rows(path: Path) -> list[MeasuredRow]:
-    """Read what was appended; an unfinished last line is cut off the file.
+    """Read what was appended, without an unfinished last line, which the next ``append_rows`` drops.
 
     Raises:
         FileFormatError: A whole line does not fit; the message says which.
     """
-    if not path.exists():
+    if not os.path.exists(path):
         return []
     data = read_bytes(path)
-    whole = data[: data.rfind(b"\n") + 1]
-    if len(whole) < len(data):
-        os.truncate(path, len(whole))
-    lines = whole.decode("utf-8", errors="replace").splitlines()
+    lines = data[: data.rfind(b"\n") + 1].decode("utf-8", errors="replace").splitlines()
     if not lines:
-        path.unlink()
         return []
     if tuple(lines[0].split(",")) != COLUMNS:
         raise FileFormatError(f"{path}: columns {lines[0]!r}; allowed: {','.join(COLUMNS)}; {MEND}")
@@ -81,9 +77,9 @@ def read_rows(path: Path) -> list[MeasuredRow]:
 def _row(path: Path, number: int, line: str) -> MeasuredRow:
     try:
         fields = dict(zip(COLUMNS, line.split(","), strict=True))
-        numbers = {name: float(fields[name]) for name in COLUMNS[1:8]}
+        numbers = {name: float(fields[name]) for name in COLUMNS[1:9]}
         if not all(0 < value < float("inf") for value in numbers.values()):
-            raise ValueError("a latency is not positive and finite")
+            raise ValueError("a time is not positive and finite")
         genes = tuple(map(int, fields["genes"].split()))
         return MeasuredRow(
             fields["role"], **numbers, rounds=int(fields["rounds"]), quality=fields["quality"], genes=genes

@@ -36,7 +36,7 @@ MEND = "delete its folder and run `nas calibrate` again"
 
 @dataclass(frozen=True)
 class TableIdentity:
-    """What a table is of: a table is used only where all of this fits.
+    """What a table is of. ``LatencyTable.load`` refuses another space; a calibration also other images or a device.
 
     Attributes:
         space: Name of the space.

@@ -7,30 +7,35 @@
         report.json                  written last: a calibration with a report is whole
 
 The key is a hash of the device's fingerprint (hardware, runtime, version, threads), the space's choices, the channels
-and the classes. Whatever differs makes another folder; ``calibration_changes`` says what differs from the one there is.
+and the classes. Whatever differs makes another folder, and a calibration whose files say otherwise is refused;
+``calibration_changes`` says in what the device differs from the one that was calibrated before.
 """
 
 import hashlib
 import json
+import os
 import shutil
 from dataclasses import dataclass, replace
+from glob import escape
 from pathlib import Path
 
 from latency_tables import Device
+from latency_tables.device import Note
 from latency_tables.features import Images
 from latency_tables.fingerprint import differences
 from latency_tables.table import MEND, LatencyTable, read_identity
-from nas.errors import DeviceError, FileFormatError, UsageError
+from nas.errors import FileFormatError, UsageError
 from nas.files import cache_dir, read_json, write_json
-from nas.lock import exclusive
+from nas.writing import writing
 from predictors.calibration_job import CalibrationJob, CalibrationPlan, Listener
 from predictors.calibration_report import CalibrationReport
 from predictors.latency import LatencyPredictor, table_path
 from search_spaces import MBConvSpace
 
 SCHEMA = "hwnas calibration"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
+KEY_DIGITS = 12
 NETWORKS, PREDICTOR, REPORT = "networks.csv", "predictor.json", "report.json"
 
 
@@ -63,7 +68,7 @@ class Calibration:
 def calibration_folder(device: Device, space: MBConvSpace, *, channels: int, classes: int) -> Path:
     """Return where the calibration of this device, space and kind of images is kept."""
     key = [device.fingerprint, space.preset.digest, list(space.precisions), channels, classes, SCHEMA_VERSION]
-    name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:12]
+    name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:KEY_DIGITS]
     return cache_dir() / "calibrations" / f"{device.name}-{space.name}-{name}"
 
 
@@ -71,28 +76,47 @@ def load_calibration(device: Device, space: MBConvSpace, *, channels: int, class
     """Return the finished calibration in the cache, or None.
 
     Raises:
-        FileFormatError: It is damaged; the message names the file and the mend.
+        FileFormatError: It is damaged or of something else; the message names the file and the mend.
     """
-    return _load(calibration_folder(device, space, channels=channels, classes=classes), space)
+    folder = calibration_folder(device, space, channels=channels, classes=classes)
+    path = folder / REPORT
+    if not os.path.exists(path):
+        return None
+    try:
+        report = CalibrationReport.from_dict(read_json(path, SCHEMA, SCHEMA_VERSION), str(path))
+    except FileFormatError as error:
+        raise FileFormatError(f"{error}; {MEND}") from error
+    predictor = LatencyPredictor.load(folder / PREDICTOR, space)
+    _check_identity(table_path(folder / PREDICTOR).with_suffix(".json"), report, device, Images(channels, classes))
+    return Calibration(predictor, report, folder, reused=True)
+
+
+def _check_identity(path: Path, report: CalibrationReport, device: Device, images: Images) -> None:
+    """Refuse a calibration of another device or of other images; the space is checked with the table."""
+    found, now = read_identity(path), device.fingerprint
+    given = {**found.device, "fingerprint": found.fingerprint, "channels": found.channels, "classes": found.classes}
+    wanted = {**device.describe(), "fingerprint": now, "channels": images.channels, "classes": images.classes}
+    wrong = differences({**given, "report of": report.fingerprint}, {**wanted, "report of": now})
+    if wrong:
+        raise FileFormatError(f"{path}: not of this device and these images ({'; '.join(wrong)}); {MEND}")
 
 
 def calibration_changes(device: Device, space: MBConvSpace, *, channels: int, classes: int) -> list[str]:
-    """Return what differs between this device and the newest calibration of the same name and space, one line each.
+    """Return in what this device differs from that of the newest calibration of its name and this space, a line each.
 
-    Empty where this very device is calibrated, or nothing of that name is.
+    Empty where this very device is calibrated, for whichever images, or nothing of that name is.
     """
     own = calibration_folder(device, space, channels=channels, classes=classes)
-    if (own / REPORT).exists():
+    if os.path.exists(own / REPORT):
         return []
-    others = [report.parent for report in own.parent.glob(f"{device.name}-{space.name}-*/{REPORT}")]
-    for folder in sorted(others, key=lambda folder: (folder / REPORT).stat().st_mtime, reverse=True):
+    others = list(own.parent.glob(f"{escape(f'{device.name}-{space.name}')}-{'?' * KEY_DIGITS}/{REPORT}"))
+    for report in sorted(others, key=lambda report: report.stat().st_mtime, reverse=True):
         try:
-            identity = read_identity(table_path(folder / PREDICTOR).with_suffix(".json"))
+            identity = read_identity(table_path(report.parent / PREDICTOR).with_suffix(".json"))
         except FileFormatError:
             continue
-        before = {"space choices": identity.space_digest, "channels": identity.channels, "classes": identity.classes}
-        now = {"space choices": space.preset.digest, "channels": channels, "classes": classes}
-        return differences({**identity.device, **before}, {**device.describe(), **now})
+        if identity.space_digest == space.preset.digest:
+            return differences(identity.device, device.describe())
     return []
 
 
@@ -106,10 +130,11 @@ def calibrate(
     seconds: float | None = None,
     fresh: bool = False,
     progress: Listener | None = None,
+    note: Note | None = None,
 ) -> Calibration:
     """Return the calibration of ``device`` for ``space``: the one in the cache, or a new one.
 
-    One that was cut short is continued: networks already measured are not measured again.
+    One that was cut short is continued: networks already measured are not measured again, and their time counts.
 
     Args:
         device: What is measured.
@@ -118,13 +143,15 @@ def calibrate(
         classes: Classes of the classifier.
         plan: How much is measured; the default suits small networks.
         seconds: About how long it may take, instead of the plan's.
-        fresh: Throw away what is in the cache first.
+        fresh: Throw a finished calibration away first. One that was cut short is continued all the same.
         progress: Called with (stage, seconds done, seconds in all).
+        note: Told when another process is measuring the device and must be waited for.
 
     Raises:
-        UsageError: The space's precisions are not on the device's menu.
+        UsageError: The space's precisions are not on the device's menu, or it has too few networks.
         FileFormatError: The calibration in the cache is damaged.
-        DeviceError: Another process is calibrating this device, or a network cannot be measured.
+        DeviceError: Another process goes on measuring this device, or a network cannot be measured.
+        OutputError: The cache cannot be written.
     """
     absent = [precision for precision in space.precisions if precision not in device.precisions]
     if absent:
@@ -132,32 +159,33 @@ def calibrate(
             f"space {space.name!r} with {', '.join(absent)}; device {device.name!r} executes: "
             f"{', '.join(device.precisions)}"
         )
+    found = None if fresh else load_calibration(device, space, channels=channels, classes=classes)
+    if found is not None:
+        return found
     folder = calibration_folder(device, space, channels=channels, classes=classes)
-    with exclusive(folder.parent / f"{device.name}.lock", f"device {device.name!r} is being measured", DeviceError):
+    with device.exclusively(note):
         if fresh:
-            shutil.rmtree(folder, ignore_errors=True)
-        found = _load(folder, space)
-        if found is not None:
+            _throw_away_finished(folder)
+        found = load_calibration(device, space, channels=channels, classes=classes)
+        if found is not None:  # made by another process while this one waited
             return found
-        images = Images(channels, classes)
         plan = plan or CalibrationPlan()
         plan = plan if seconds is None else replace(plan, seconds=seconds)
-        job = CalibrationJob(device, space, images, folder / NETWORKS, plan, progress or _silent)
+        job = CalibrationJob(device, space, Images(channels, classes), folder / NETWORKS, plan, progress or _silent)
         predictor, report = job.run()
         predictor.save(folder / PREDICTOR, device.describe())
         write_json(folder / REPORT, SCHEMA, SCHEMA_VERSION, report.to_dict())
         return Calibration(predictor, report, folder, reused=False)
 
 
-def _load(folder: Path, space: MBConvSpace) -> Calibration | None:
-    path = folder / REPORT
-    if not path.exists():
-        return None
-    try:
-        report = CalibrationReport.from_dict(read_json(path, SCHEMA, SCHEMA_VERSION), str(path))
-    except FileFormatError as error:
-        raise FileFormatError(f"{error}; {MEND}") from error
-    return Calibration(LatencyPredictor.load(folder / PREDICTOR, space), report, folder, reused=True)
+def _throw_away_finished(folder: Path) -> None:
+    """Remove a calibration that has its report, at one stroke for whoever reads; keep what is still being measured."""
+    if os.path.exists(folder / REPORT):
+        gone = folder.with_name(f".{folder.name}")
+        with writing(folder):
+            shutil.rmtree(gone, ignore_errors=True)
+            folder.rename(gone)
+            shutil.rmtree(gone)
 
 
 def _silent(stage: str, done: int, total: int) -> None:

@@ -7,7 +7,7 @@ repeatability.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,25 +15,27 @@ import numpy as np
 
 from latency_tables import Device, Measurement, MeasuringPlan
 from latency_tables.builder import timing_model
-from latency_tables.design import searched_networks, spread_networks
-from latency_tables.features import Images
+from latency_tables.design import distinct, searched_networks, spread_networks, without
+from latency_tables.features import Images, cost_features
 from latency_tables.measurement import OK
+from latency_tables.regression import CostRegression
 from latency_tables.rows import MeasuredRow, append_rows, genes_of, latencies_of, read_rows
 from latency_tables.table import MEND
-from nas.errors import FileFormatError
+from nas.errors import FileFormatError, UsageError
 from predictors.calibration_report import CalibrationReport, LatencyErrors
 from predictors.latency import LatencyPredictor
 from search_spaces import Genes, MBConvSpace
 
 Listener = Callable[[str, int, int], None]  # (stage, done, total)
 STAGE = "calibrate"
-SEED = 0
 
 SPREAD, PROPOSED = "spread", "proposed"  # roles of the networks that are fitted to
 RANDOM, SEARCHED, REPEAT = "random", "searched", "repeat"  # and of those that judge the fit
 RESERVED_BATCHES = 4.0  # time, in batches, kept for one more, the proposals, and the held-out networks at more rounds
 BATCH_SHARE, JUDGING_SHARE = 0.2, 0.3  # of the time, that timing one batch may take where the plan does not say
+FEWEST_HELD_OUT = 2  # of each role, to speak of their errors
 MEASURING = MeasuringPlan(values=1, min_rounds=5, max_rounds=5, warm_seconds=0.03)
+SPARE = 4  # random networks drawn for each that is held out, should some be measured already
 JUDGING = replace(MEASURING, min_rounds=9, max_rounds=9)
 
 
@@ -49,6 +51,7 @@ class CalibrationPlan:
         held_out: Networks of each judging role.
         measuring: The protocol for what is fitted to: many networks, few rounds.
         judging: The protocol for what judges.
+        seed: Decides the networks, the order of their timings, and the folds of the fit.
     """
 
     seconds: float = 70.0
@@ -58,6 +61,7 @@ class CalibrationPlan:
     held_out: int = 16
     measuring: MeasuringPlan = MEASURING
     judging: MeasuringPlan = JUDGING
+    seed: int = 0
 
 
 class CalibrationJob:
@@ -77,64 +81,75 @@ class CalibrationJob:
     ) -> None:
         self.device, self.space, self.images, self.path = device, space, images, path
         self.plan, self.progress = plan, progress
-        self.begun = time.perf_counter()
+        self.regression = CostRegression(cost_features(space, images))
         self.rows = read_rows(path)
-        self.batch_seconds = 0.0
         if any(len(row.genes) != space.num_genes for row in self.rows):
             raise FileFormatError(f"{path}: a row has not the {space.num_genes} genes of space {space.name!r}; {MEND}")
+        self.begun = time.perf_counter() - sum(row.seconds for row in self.rows)
+        self.batch_seconds = sum(row.seconds for row in self.rows[-plan.batch :])
 
     def run(self) -> tuple[LatencyPredictor, CalibrationReport]:
         """Measure, fit and judge."""
         plan = self.plan
-        spread = spread_networks(self.space, plan.max_batches * plan.batch, np.random.default_rng(SEED))
+        spread = spread_networks(self.space, plan.max_batches * plan.batch, self._rng(0))
         for number in range(plan.max_batches):
             if number >= plan.min_batches and not self._room_for(RESERVED_BATCHES):
                 break
             self._measure(SPREAD, spread[number * plan.batch : (number + 1) * plan.batch], plan.measuring)
-        self._measure(PROPOSED, self._proposals(PROPOSED, plan.batch, SEED + 1), plan.measuring)
+        self._measure(PROPOSED, self._proposals(self._lacking(PROPOSED, plan.batch), self._rng(1)), plan.measuring)
         self._measure_held_out()
         return self._judged()
+
+    def _rng(self, purpose: int) -> np.random.Generator:
+        return np.random.default_rng([self.plan.seed, purpose])
 
     def _room_for(self, batches: float) -> bool:
         return self._elapsed() + batches * self.batch_seconds <= self.plan.seconds
 
     def _elapsed(self) -> float:
+        """Return the seconds that this calibration has taken, those before an interruption included."""
         return time.perf_counter() - self.begun
 
     def _of(self, *roles: str) -> list[MeasuredRow]:
         return [row for row in self.rows if row.role in roles]
 
-    def _proposals(self, role: str, n: int, seed: int) -> Genes:
-        """Return what a search on the fit so far returns, as many as ``role`` still lacks."""
-        predictor = self._fit(SPREAD, PROPOSED)
-        assert predictor.table is not None
-        lacking = max(0, n - len(self._of(role)))
-        return searched_networks(self.space, predictor.table.predict_ms, n, np.random.default_rng(seed))[:lacking]
+    def _lacking(self, role: str, n: int) -> int:
+        return max(0, n - len(self._of(role)))
+
+    def _proposals(self, n: int, rng: np.random.Generator, *taken: Genes) -> Genes:
+        """Return what a search on the fit so far returns, apart from networks that are measured or ``taken``."""
+        rows = self._of(SPREAD, PROPOSED)
+        table = self.regression.fit(genes_of(rows), latencies_of(rows))
+        known = np.concatenate([genes_of(self.rows), *taken])
+        return searched_networks(self.space, table.predict_ms, n, rng, known=known)
 
     def _measure_held_out(self) -> None:
         """Measure, in sessions of their own, networks that are not fitted to, and some of the others again."""
-        known = self._of(SPREAD)
-        count = self.plan.held_out
-        step = max(1, len(known) // count)
-        jobs = {
-            RANDOM: self.space.sample(count, np.random.default_rng(SEED + 2)),
-            SEARCHED: self._proposals(SEARCHED, count, SEED + 3),
-            REPEAT: genes_of(known[::step][:count]),
-        }
-        models = {(role, tuple(map(int, row))): row for role, genes in jobs.items() for row in genes}
-        self._measure_models(models, self._limited(self.plan.judging, JUDGING_SHARE))
+        known, count = self._of(SPREAD), self.plan.held_out
+        drawn = distinct(self.space.sample(SPARE * count, self._rng(2)))
+        random = without(drawn, genes_of(self.rows))[: self._lacking(RANDOM, count)]
+        searched = self._proposals(self._lacking(SEARCHED, count), self._rng(3), random)
+        again = genes_of(known[:: max(1, len(known) // count)][:count])
+        if min(len(random) + len(self._of(RANDOM)), len(searched) + len(self._of(SEARCHED))) < FEWEST_HELD_OUT:
+            raise UsageError(
+                f"space {self.space.name!r} has {self.space.size} networks, too few to hold some out from the "
+                f"{len(self.rows)} fitted to; allowed: spaces with more"
+            )
+        wanted = [(RANDOM, random), (SEARCHED, searched), (REPEAT, again)]
+        self._measure_models(wanted, self._limited(self.plan.judging, JUDGING_SHARE))
 
     def _measure(self, role: str, genes: Genes, plan: MeasuringPlan) -> None:
-        self._measure_models({(role, tuple(map(int, row))): row for row in genes}, self._limited(plan, BATCH_SHARE))
+        self._measure_models([(role, genes)], self._limited(plan, BATCH_SHARE))
 
     def _limited(self, plan: MeasuringPlan, share: float) -> MeasuringPlan:
         """Let a machine that is short of time do fewer rounds rather than take much longer."""
         return plan if plan.seconds is not None else replace(plan, seconds=share * self.plan.seconds)
 
-    def _measure_models(self, wanted: dict[tuple[str, tuple[int, ...]], Genes], plan: MeasuringPlan) -> None:
-        """Measure what is not measured yet, and append it to the file."""
-        begun, known = self._elapsed(), {(row.role, row.genes) for row in self.rows}
-        missing = {key: row for key, row in wanted.items() if key not in known}
+    def _measure_models(self, wanted: Sequence[tuple[str, Genes]], plan: MeasuringPlan) -> None:
+        """Measure what is not measured yet, whatever for, and append it to the file; repeats are measured once more."""
+        begun, known = self._elapsed(), {(row.role == REPEAT, row.genes) for row in self.rows}
+        keys = {(role, tuple(map(int, row))): row for role, genes in wanted for row in genes}
+        missing = {(role, genes): row for (role, genes), row in keys.items() if (role == REPEAT, genes) not in known}
         if not missing:
             return
         models = {}
@@ -145,26 +160,27 @@ class CalibrationJob:
         measured = self.device.measure_many(
             models, plan=plan, seed=len(self.rows), baseline_ms=baseline, progress=lambda done, total: self._tell()
         )
+        took, baseline = self._elapsed() - begun, baseline or next(iter(measured.values())).reference_ms
         rows = [
-            _row(role, genes, measurement, baseline or measurement.reference_ms)
+            _row(role, genes, measurement, baseline, took / len(missing))
             for (role, genes), measurement in zip(missing, measured.values(), strict=True)
         ]
         append_rows(self.path, rows)
         self.rows += rows
-        self.batch_seconds = self._elapsed() - begun
+        self.batch_seconds = took
 
     def _tell(self) -> None:
         whole = max(1, int(self.plan.seconds))
         self.progress(STAGE, min(int(self._elapsed()), whole - 1), whole)
 
-    def _fit(self, *roles: str) -> LatencyPredictor:
-        rows = self._of(*roles)
+    def _fit(self, rows: Sequence[MeasuredRow]) -> LatencyPredictor:
         predictor = LatencyPredictor(self.space, channels=self.images.channels, classes=self.images.classes)
-        return predictor.fit(genes_of(rows), latencies_of(rows), seed=SEED)
+        return predictor.fit(genes_of(rows), latencies_of(rows), seed=self.plan.seed)
 
     def _judged(self) -> tuple[LatencyPredictor, CalibrationReport]:
         """Judge a fit by the networks held out from it; return one that has seen them all."""
-        judged, final = self._fit(SPREAD, PROPOSED), self._fit(SPREAD, PROPOSED, RANDOM, SEARCHED)
+        some, every = self._of(SPREAD, PROPOSED), self._of(SPREAD, PROPOSED, RANDOM, SEARCHED)
+        judged, final = self._fit(some), self._fit(every)
         before = {row.genes: row.latency_ms for row in self._of(SPREAD)}
         again = np.array([abs(row.latency_ms / before[row.genes] - 1) for row in self._of(REPEAT)])
         assert judged.radius is not None and final.radius is not None
@@ -174,7 +190,8 @@ class CalibrationJob:
             fingerprint=self.device.fingerprint,
             simulated=self.device.simulated,
             space=self.space.name,
-            fitted=len(self._of(SPREAD, PROPOSED)),
+            fitted=len(every),
+            fitted_when_judged=len(some),
             noisy=float(np.mean([row.quality != OK for row in self.rows])),
             reference_ms=self.rows[0].baseline_ms,
             interval=float(np.expm1(final.radius)),
@@ -195,8 +212,10 @@ def _errors(predictor: LatencyPredictor, rows: list[MeasuredRow]) -> LatencyErro
     return LatencyErrors.of(predictor.predict(genes_of(rows)), latencies_of(rows))
 
 
-def _row(role: str, genes: tuple[int, ...], measurement: Measurement, baseline_ms: float) -> MeasuredRow:
+def _row(
+    role: str, genes: tuple[int, ...], measurement: Measurement, baseline_ms: float, seconds: float
+) -> MeasuredRow:
     shared = {
         name: getattr(measurement, name) for name in MeasuredRow.__dataclass_fields__ if hasattr(measurement, name)
     }
-    return MeasuredRow(role=role, genes=genes, baseline_ms=baseline_ms, **shared)
+    return MeasuredRow(role=role, genes=genes, baseline_ms=baseline_ms, seconds=seconds, **shared)

@@ -79,17 +79,18 @@ class CalibrationReport:
         fingerprint: Of the device.
         simulated: True where nothing was measured.
         space: Name of the space.
-        fitted: Networks measured for the fit.
+        fitted: Networks that the predictor is fitted to, those held out while judging included.
+        fitted_when_judged: Networks behind the errors below, which are of the same fit without those held out.
         noisy: Share of all measurements whose quality is ``noisy``.
         reference_ms: What the reference net took; latencies are corrected to it.
-        interval: Relative half-width of the 90 % prediction interval.
-        corrected: Whether a correction of the table was earned.
+        interval: Relative half-width of the predictor's 90 % interval.
+        corrected: Whether the predictor's table has earned a correction.
         random: Errors on random networks.
         searched: Errors on networks such as a search returns, the harder kind.
         repeatability: Mean difference between two measurements of one network in two sessions: the floor of any error.
         repeatability_worst: The largest such difference.
         repeated: Networks measured twice.
-        seconds: What the calibration took.
+        seconds: What the calibration took; of an interrupted one, all its parts together.
     """
 
     device: str
@@ -98,6 +99,7 @@ class CalibrationReport:
     simulated: bool
     space: str
     fitted: int
+    fitted_when_judged: int
     noisy: float
     reference_ms: float
     interval: float
@@ -116,6 +118,7 @@ class CalibrationReport:
             f"device {self.device}, {self.runtime}, {self.fingerprint}, {how}; space {self.space}",
             f"fitted to {self.fitted} networks in {self.seconds:.0f} s; {self.noisy:.0%} of the timings are noisy; "
             f"prediction interval ±{self.interval:.1%}; correction {'kept' if self.corrected else 'not earned'}",
+            f"judged by a fit to {self.fitted_when_judged} of them, without those held out:",
             self.random.line("held-out error, random"),
             self.searched.line("held-out error, searched"),
             f"repeatability floor ({self.repeated} networks measured again in fresh sessions): "

@@ -1,14 +1,15 @@
 """Latency from genes: an additive table, a correction where it is earned, and a conformal interval.
 
 ``mean = table(genes) * exp(correction(genes))``; both are array lookups, so that a million candidates take about a
-second. The correction is a ridge on log(measured / table) over counts of parts. It is kept only if cross-validated
-errors, from tables that have not seen the network either, fall by ``EARNED`` at least; on published measurements a
-correction made a good table worse as often as better. The interval comes from the cross-validated errors of the same
-kind.
+second. The correction is a ridge on log(measured / table) over counts of parts. It is kept only if its errors fall by
+``EARNED`` at least in nested cross-validation, where neither the table nor the correction, nor the tables that the
+correction learns from, have seen the networks that judge; on published measurements a correction made a good table
+worse as often as better. The interval comes from those very errors, wild ones included.
 """
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ SCHEMA_VERSION = 1
 FOLDS = 10
 EARNED = 0.05  # relative fall of the mean absolute log error that keeps a correction
 SHRINKAGE = 100.0  # ridge penalty of the correction, on standardised counts
-LARGEST_LOG_RATIO = 0.3  # measured against table; beyond it a measurement is taken to be disturbed
+LARGEST_LOG_RATIO = 0.3  # from the median error; beyond it the correction takes a measurement to be disturbed
 
 OFFSET = "offset"
 
@@ -77,31 +78,37 @@ class LatencyPredictor:
         check_measured(genes, ms)
         folds = cross_folds(len(ms), FOLDS, np.random.default_rng(seed))
         if self._given is None:
-            regression = CostRegression(cost_features(self.space, self.images))
-            self.table = regression.fit(genes, ms)
-            unseen = regression.crossed(genes, ms, folds)
-        else:
-            unseen = self._given.predict_ms(genes).astype(np.float64)
-        errors = np.clip(np.log(ms / np.maximum(unseen, 1e-9)), -LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)
-        errors = self._fit_correction(genes, errors, folds)
+            self.table = self._regression.fit(genes, ms)
+        errors = self._unseen_errors(genes, ms, folds)
+        counts = count_features(self.space)
+        matrix = feature_matrix(counts, genes)
+        left = errors - self._unseen_corrections(matrix, genes, ms, folds)
+        self.correction, self._log_correction = {}, None
+        if np.abs(left).mean() <= (1 - EARNED) * np.abs(errors).mean():
+            weights, offset = _ridge(matrix, errors)
+            self._correct({OFFSET: offset, **dict(zip(counts, map(float, weights), strict=True))})
+            errors = left
         self.radius = conformal_radius(errors)
         return self
 
-    def _fit_correction(self, genes: Genes, errors: Floats, folds: NDArray[np.intp]) -> Floats:
-        """Keep a correction of the table's log errors if it is earned; return what is left on unseen networks."""
-        counts = count_features(self.space)
-        matrix = feature_matrix(counts, genes)
-        left = errors.copy()
+    @cached_property
+    def _regression(self) -> CostRegression:
+        return CostRegression(cost_features(self.space, self.images))
+
+    def _unseen_errors(self, genes: Genes, ms: Floats, folds: NDArray[np.intp]) -> Floats:
+        """Return log(measured / table) of networks, each by a table that has not seen its fold, ``(n,)``."""
+        given = self._given
+        table_ms = self._regression.crossed(genes, ms, folds) if given is None else given.predict_ms(genes)
+        return np.log(ms / np.maximum(table_ms, 1e-9))
+
+    def _unseen_corrections(self, matrix: Floats, genes: Genes, ms: Floats, folds: NDArray[np.intp]) -> Floats:
+        """Return the correction of each network, learned from the other folds alone, ``(n,)``."""
+        corrections = np.empty(len(ms))
         for fold in np.unique(folds):
-            held = folds == fold
-            weights, offset = _ridge(matrix[~held], errors[~held])
-            left[held] -= matrix[held] @ weights + offset
-        self.correction, self._log_correction = {}, None
-        if np.abs(left).mean() > (1 - EARNED) * np.abs(errors).mean():
-            return errors
-        weights, offset = _ridge(matrix, errors)
-        self._correct({OFFSET: offset, **dict(zip(counts, map(float, weights), strict=True))})
-        return left
+            held, rest = folds == fold, folds != fold
+            weights, offset = _ridge(matrix[rest], self._unseen_errors(genes[rest], ms[rest], folds[rest]))
+            corrections[held] = matrix[held] @ weights + offset
+        return corrections
 
     def _correct(self, weights: dict[str, float]) -> None:
         counts = count_features(self.space)
@@ -206,7 +213,9 @@ def _is_number(value: Any) -> bool:
 
 
 def _ridge(matrix: Floats, errors: Floats) -> tuple[Floats, float]:
-    """Return weights and offset of a ridge regression on standardised columns."""
+    """Return weights and offset of a ridge regression on standardised columns; wild errors count as large ones."""
+    middle = np.median(errors)
+    errors = middle + np.clip(errors - middle, -LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)
     centre, spread = matrix.mean(axis=0), matrix.std(axis=0)
     spread[spread < 1e-9] = np.inf
     columns = (matrix - centre) / spread

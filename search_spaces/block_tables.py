@@ -59,7 +59,7 @@ class BlockTables:
         first_slot: What is added to that sum at each position, ``(num_blocks,)``.
         code: Each slot's choice: 0 for a block left out, else 1 + the index into its position's choices, ``(slots,)``.
         features: One-hot kernel, middle width and precision, ``(slots, width)``; equal networks have equal features.
-        feature_names: What each of them is, by block position, such as ``middle=48``; ``unused`` where padded.
+        feature_names: What each of them is, by block position, such as ``middle=48``; ``unused_0`` where padded.
         genes: The canonical genes of each choice, the positions' choices one after another, ``(choices, 4)``.
         first_choice: Row of ``genes`` where each position's choices begin, ``(num_blocks,)``.
     """
@@ -92,7 +92,7 @@ def build_tables(preset: Preset, precisions: Sequence[str], in_widths: Sequence[
     feature_width = max(part.features.shape[1] for part in parts)
     absent = np.zeros((1, feature_width), np.float32)
     padded = [np.pad(part.features, ((0, 0), (0, feature_width - part.features.shape[1]))) for part in parts]
-    names = [part.feature_names + ("unused",) * (feature_width - len(part.feature_names)) for part in parts]
+    names = [part.feature_names + _unused(feature_width - len(part.feature_names)) for part in parts]
     which = np.array([widths.index(width) for width in in_widths])
     starts = np.cumsum([0] + [len(part.genes) for part in parts])[:-1]
     return BlockTables(
@@ -105,6 +105,10 @@ def build_tables(preset: Preset, precisions: Sequence[str], in_widths: Sequence[
         genes=np.concatenate([part.genes for part in parts]),
         first_choice=starts[which],
     )
+
+
+def _unused(count: int) -> tuple[str, ...]:
+    return tuple(f"unused_{number}" for number in range(count))
 
 
 class _WidthTables(NamedTuple):

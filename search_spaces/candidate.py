@@ -48,9 +48,13 @@ class Candidate:
     stem_depth: int | None = None
     widths: tuple[float, ...] = ()
 
+    def all_blocks(self) -> tuple[Block | None, ...]:
+        """Return one entry a block position, in order: ``None`` for a block left out."""
+        return tuple(block for stage in self.blocks for block in stage)
+
     def active_blocks(self) -> tuple[Block, ...]:
         """Return the blocks that are there, in order."""
-        return tuple(block for stage in self.blocks for block in stage if block is not None)
+        return tuple(block for block in self.all_blocks() if block is not None)
 
     @property
     def precisions(self) -> tuple[str, ...]:
@@ -59,7 +63,11 @@ class Candidate:
 
     @property
     def id(self) -> str:
-        """Twelve hexadecimal digits, the same for equal networks on every machine."""
+        """Twelve hexadecimal digits, the same for equal candidates on every machine.
+
+        Two candidates may spell one network (expand 6 keep 1/2, expand 3 keep 1) and have two ids; a space's
+        ``candidate`` always returns the canonical one, and ``space.candidate(space.genes(other))`` makes it of another.
+        """
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:12]
 
     def to_dict(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ pairs with the same middle width are the same network: ``canonical`` maps them t
 and sampling draws every distinct block with equal probability.
 
 A row is ``[resolution, stem precision, head precision, depth of each stage, (kernel, expand, keep, precision) of each
-block]``; the genes of a block left out are zero.
+block]``; the genes of a block left out are zero. A mutation redraws the resolution five times as often as the rest.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from nas.errors import UsageError
 from search_spaces.block_tables import BlockChoice, block_positions, build_tables
 from search_spaces.candidate import Block, Candidate
+from search_spaces.choices import check_choices, choice_index, depth_of
 from search_spaces.preset import Preset
 from search_spaces.space import Genes, SearchSpace
 
@@ -189,35 +190,33 @@ class MBConvSpace(SearchSpace):
         kernel, expand, keep, precision = genes
         return Block(preset.kernels[kernel], preset.expands[expand], preset.keeps[keep], self.precisions[precision])
 
+    def check(self, candidate: Candidate) -> None:
+        """Check that the space has every choice of a candidate but the precisions.
+
+        Raises:
+            UsageError: It does not; the message names the block and what is allowed.
+        """
+        check_choices(candidate, self.preset, self.block_positions)
+
     def genes(self, candidate: Candidate) -> Genes:
-        if candidate.space != self.name:
-            raise UsageError(f"candidate of space {candidate.space!r}; allowed: {self.name!r}")
+        self.check(candidate)
+        preset, precisions = self.preset, self.precisions
         row = np.zeros((1, self.num_genes), np.int8)
-        row[0, 0] = _index(candidate.resolution, self.resolutions, "resolution")
-        row[0, 1] = _index(candidate.stem, self.precisions, "stem precision")
-        row[0, 2] = _index(candidate.head, self.precisions, "head precision")
-        blocks = [block for stage in candidate.blocks for block in stage]
-        shape, allowed_shape = [len(s) for s in candidate.blocks], [max(s.depths) for s in self.preset.stages]
-        if shape != allowed_shape:
-            raise UsageError(f"candidate: stages of {shape} blocks; allowed: {allowed_shape}, null for one left out")
-        for stage, (entries, allowed) in enumerate(zip(candidate.blocks, self.preset.stages, strict=True)):
-            depth = sum(block is not None for block in entries)
-            if None in entries[:depth]:
-                raise UsageError(f"candidate: stage {stage} lacks a block before one it has; allowed: the last ones")
-            row[0, GLOBAL_GENES + stage] = _index(depth, allowed.depths, f"depth of stage {stage}")
-        for number, block in enumerate(blocks):
+        row[0, 0] = self.resolutions.index(candidate.resolution)
+        row[0, 1] = choice_index(candidate.stem, precisions, "stem precision")
+        row[0, 2] = choice_index(candidate.head, precisions, "head precision")
+        depths = [stage.depths.index(depth_of(s)) for stage, s in zip(preset.stages, candidate.blocks, strict=True)]
+        row[0, GLOBAL_GENES : self._first_block_gene] = depths
+        for number, block in enumerate(candidate.all_blocks()):
             if block is not None:
                 at = self._first_block_gene + 4 * number
-                row[0, at : at + 4] = self._gene_values(block)
+                row[0, at : at + 4] = (
+                    preset.kernels.index(block.kernel),
+                    preset.expands.index(block.expand),
+                    preset.keeps.index(block.keep),
+                    choice_index(block.precision, precisions, f"{self.block_positions[number].name}: precision"),
+                )
         return self.canonical(row)[0]
-
-    def _gene_values(self, block: Block) -> tuple[int, int, int, int]:
-        return (
-            _index(block.kernel, self.preset.kernels, "kernel"),
-            _index(block.expand, self.preset.expands, "expand"),
-            _index(block.keep, self.preset.keeps, "keep"),
-            _index(block.precision, self.precisions, "precision"),
-        )
 
     def largest(self, precision: str = "fp32") -> Genes:
         """Return the row of the largest network, all of it in ``precision``."""
@@ -229,7 +228,7 @@ class MBConvSpace(SearchSpace):
 
     def with_precision(self, genes: Genes, precision: str) -> Genes:
         """Return the same architectures ``(n, num_genes)`` with every part in ``precision``."""
-        index = _index(precision, self.precisions, "precision")
+        index = choice_index(precision, self.precisions, "precision")
         return self.with_precisions(genes, np.full((len(genes), self.num_blocks + 2), index))
 
     def with_precisions(self, genes: Genes, values: NDArray[np.integer]) -> Genes:
@@ -284,9 +283,3 @@ class MBConvSpace(SearchSpace):
 def _chunks(n: int) -> Iterator[slice]:
     """Cut ``n`` rows into slices of at most ``CHUNK``."""
     return (slice(start, start + CHUNK) for start in range(0, n, CHUNK))
-
-
-def _index(value: object, allowed: Sequence[object], what: str) -> int:
-    if value not in allowed:
-        raise UsageError(f"{what} {value!r}; allowed: {', '.join(map(str, allowed))}")
-    return list(allowed).index(value)

@@ -54,7 +54,10 @@ class SearchSpace(ABC):
 
     @abstractmethod
     def mutate(self, genes: Genes, rng: np.random.Generator, rate: float) -> Genes:
-        """Redraw each choice of canonical rows with probability ``rate``; blocks that come in are drawn afresh."""
+        """Redraw each choice of canonical rows with probability ``rate``; blocks that come in are drawn afresh.
+
+        A space may redraw a choice more often than ``rate`` says where few choices matter much; it says so itself.
+        """
 
     @abstractmethod
     def crossover(self, a: Genes, b: Genes, rng: np.random.Generator) -> Genes:

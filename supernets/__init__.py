@@ -2,7 +2,7 @@
 
 from supernets.batch_norm import recalibrate_batch_norm
 from supernets.bottleneck import BottleneckNet, BottleneckSupernet
-from supernets.evaluation import calibrated_subnet, evaluate_accuracy, prepare
+from supernets.evaluation import calibrated_subnet, evaluate_accuracy, prepare, recalibrated_subnet
 from supernets.ofa import import_ofa, import_ofa_resnet
 from supernets.subnet import Subnet
 from supernets.supernet import ImageInfo, Supernet
@@ -23,6 +23,7 @@ __all__ = [
     "load_supernet",
     "prepare",
     "recalibrate_batch_norm",
+    "recalibrated_subnet",
     "save_supernet",
     "supernet_folder",
 ]

@@ -43,7 +43,9 @@ def banded_depthwise(x: Tensor, weight: Tensor, stride: int) -> Tensor:
 @functools.lru_cache(maxsize=256)
 def _taps(kernel: int, height: int, width: int, stride: int, device: torch.device) -> Tensor:
     """Return the input pixel each tap reads for each output pixel: one-hot ``(k * k, h * w, outputs)``."""
-    impulses = torch.eye(kernel * kernel, device=device).view(kernel * kernel, 1, kernel, kernel)
-    pixels = torch.eye(height * width, device=device).view(height * width, 1, height, width)
-    responses = F.conv2d(pixels, impulses, stride=stride, padding=kernel // 2)
-    return responses.flatten(2).transpose(0, 1).contiguous()
+    # Kept for later calls, so not in the mode of this one: a tensor of inference mode cannot be trained through.
+    with torch.inference_mode(False), torch.no_grad(), torch.autocast(device.type, enabled=False):
+        impulses = torch.eye(kernel * kernel, device=device).view(kernel * kernel, 1, kernel, kernel)
+        pixels = torch.eye(height * width, device=device).view(height * width, 1, height, width)
+        responses = F.conv2d(pixels, impulses, stride=stride, padding=kernel // 2)
+        return responses.flatten(2).transpose(0, 1).contiguous()

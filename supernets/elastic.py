@@ -16,11 +16,11 @@ from supernets.convolution import depthwise, pointwise
 from supernets.elastic_squeeze import ElasticSqueezeExcite, banded_order
 from supernets.subnet import InvertedResidual
 
-STATISTICS = ("weight", "bias", "running_mean", "running_var")  # of a batch norm, one value a channel
+PER_CHANNEL = ("weight", "bias", "running_mean", "running_var")  # what a batch norm holds one value a channel of
 
 
 class ElasticBlock(InvertedResidual):
-    """An inverted residual at its largest, from which ``choose`` slices any smaller one.
+    """An inverted residual at its largest, from which ``fill`` copies any smaller one.
 
     Args:
         position: Where it stands.
@@ -69,9 +69,8 @@ class ElasticBlock(InvertedResidual):
         return x + y if self.residual else y
 
     @torch.no_grad()
-    def choose(self, kernel: int, middle: int) -> InvertedResidual:
-        """Return a plain block with copies of the chosen weights and of the batch norm's statistics."""
-        block = InvertedResidual(self.position, kernel=kernel, middle=middle)
+    def fill(self, block: InvertedResidual, kernel: int, middle: int) -> None:
+        """Copy the chosen weights and the batch norms' statistics into a plain block of that kernel and width."""
         block.expand.conv.weight.copy_(self.expand.conv.weight[:middle])
         block.depthwise.conv.weight.copy_(self.depthwise_weight(kernel, middle))
         block.project.conv.weight.copy_(self.project.conv.weight[:, :middle])
@@ -82,8 +81,7 @@ class ElasticBlock(InvertedResidual):
         ):
             copy_batch_norm(mine.bn, theirs.bn)
         if self.position.se:
-            block.depthwise.se = self.squeeze_excite.choose(middle, self.preset.squeezed(middle))
-        return block
+            self.squeeze_excite.fill(block.depthwise.se)
 
     @torch.no_grad()
     def sort_channels(self, trained: list[int]) -> None:
@@ -99,7 +97,7 @@ class ElasticBlock(InvertedResidual):
         self.project.conv.weight.copy_(self.project.conv.weight[:, permutation])
         for layer in (self.expand, self.depthwise):
             layer.conv.weight.copy_(layer.conv.weight[permutation])
-            for name in STATISTICS:
+            for name in PER_CHANNEL:
                 getattr(layer.bn, name).copy_(getattr(layer.bn, name)[permutation])
         if self.position.se:
             self.squeeze_excite.sort_channels(permutation, sorted({self.preset.squeezed(width) for width in trained}))
@@ -123,7 +121,7 @@ def sliced_batch_norm(bn: nn.BatchNorm2d, x: Tensor) -> Tensor:
 
 def copy_batch_norm(source: nn.BatchNorm2d, target: nn.BatchNorm2d) -> None:
     """Copy the first channels' parameters and statistics of ``source`` into the narrower ``target``."""
-    width = target.num_features
-    target.eps, target.momentum = source.eps, source.momentum
-    for name in STATISTICS:
-        getattr(target, name).copy_(getattr(source, name)[:width])
+    for name in PER_CHANNEL:
+        getattr(target, name).copy_(getattr(source, name)[: target.num_features])
+    assert source.num_batches_tracked is not None and target.num_batches_tracked is not None
+    target.num_batches_tracked.copy_(source.num_batches_tracked)

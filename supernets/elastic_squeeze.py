@@ -25,12 +25,10 @@ class ElasticSqueezeExcite(SqueezeExcite):
         return x * scale
 
     @torch.no_grad()
-    def choose(self, width: int, squeezed: int) -> SqueezeExcite:
-        """Return a plain, narrower one with copies of the weights."""
-        chosen = SqueezeExcite(width, squeezed)
-        for mine, theirs in zip(tensors(self), tensors(chosen), strict=True):
+    def fill(self, squeeze: SqueezeExcite) -> None:
+        """Copy the leading part of each weight into a plain, narrower one."""
+        for mine, theirs in zip(tensors(self), tensors(squeeze), strict=True):
             theirs.copy_(mine[tuple(slice(size) for size in theirs.shape)])
-        return chosen
 
     @torch.no_grad()
     def sort_channels(self, permutation: Tensor, trained: list[int]) -> None:

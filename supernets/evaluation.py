@@ -19,9 +19,13 @@ def prepare(images: Tensor, resolution: int, info: ImageInfo) -> Tensor:
 
 def calibrated_subnet(supernet: Supernet, candidate: Candidate, calibration: ImageSet) -> Subnet:
     """Extract a candidate and recalibrate its batch norms on training images; the supernet is left as it was."""
-    subnet = supernet.extract(candidate).to(memory_format=torch.channels_last)
-    device = next(supernet.parameters()).device
-    images = prepare(calibration.images[:RECALIBRATION_IMAGES].to(device), candidate.resolution, supernet.info)
+    images = calibration.images[:RECALIBRATION_IMAGES].to(next(supernet.parameters()).device)
+    return recalibrated_subnet(supernet, candidate, prepare(images, candidate.resolution, supernet.info))
+
+
+def recalibrated_subnet(supernet: Supernet, candidate: Candidate, images: Tensor) -> Subnet:
+    """Do the same with images ``(n, c, r, r)`` already prepared at the candidate's resolution, on their device."""
+    subnet = supernet.extract(candidate).to(images.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     recalibrate_batch_norm(subnet, images.contiguous(memory_format=torch.channels_last))  # half the time on a processor
     return subnet.to(memory_format=torch.contiguous_format)
 

@@ -119,16 +119,19 @@ class Subnet(nn.Module):
 
     Units of precision are ``stem``, ``blocks.block_<stage>_<index>`` and ``head``: module paths, and prefixes of the
     node names in the exported graph.
+
+    Raises:
+        UsageError: The candidate has a choice that the space lacks.
     """
 
     def __init__(self, space: MBConvSpace, candidate: Candidate, *, channels: int, classes: int):
         super().__init__()
+        space.check(candidate)
         preset = space.preset
         self.candidate = candidate
         self.stem = make_stem(preset, channels)
         blocks: OrderedDict[str, nn.Module] = OrderedDict()
-        chosen = (block for stage in candidate.blocks for block in stage)
-        for position, block in zip(space.block_positions, chosen, strict=True):
+        for position, block in zip(space.block_positions, candidate.all_blocks(), strict=True):
             if block is not None:
                 middle = preset.middle(position.in_width, block.expand, block.keep)
                 squeezed = preset.squeezed(middle) if position.se else None

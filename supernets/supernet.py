@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from nas.errors import UsageError
 from search_spaces import Block, BlockPosition, Candidate, MBConvSpace
 from supernets.elastic import ElasticBlock
 from supernets.subnet import Subnet, initialise, make_head, make_stem, set_batch_norms
@@ -71,6 +70,9 @@ class Supernet(nn.Module):
         """Return the candidate's logits ``(n, classes)`` for preprocessed images ``(n, channels, h, w)``.
 
         In evaluation mode the batch norms use the supernet's own statistics: for accuracy, ``extract`` and recalibrate.
+
+        Raises:
+            UsageError: The candidate has a choice that the space lacks.
         """
         x = self.stem(x)
         for name, position, block in self._chosen(candidate):
@@ -81,16 +83,20 @@ class Supernet(nn.Module):
 
     @torch.no_grad()
     def extract(self, candidate: Candidate) -> Subnet:
-        """Return the candidate as plain torch with copies of its weights, in evaluation mode, on the same device."""
-        chosen = list(self._chosen(candidate))
-        subnet = Subnet(self.space, candidate, channels=self.channels, classes=self.classes)
+        """Return the candidate as plain torch with copies of its weights, in evaluation mode, on the same device.
+
+        Raises:
+            UsageError: The candidate has a choice that the space lacks.
+        """
+        with torch.random.fork_rng(devices=[]):  # its random weights are all replaced: nobody's draws change by them
+            subnet = Subnet(self.space, candidate, channels=self.channels, classes=self.classes)
+        subnet.to(next(self.parameters()).device)
         subnet.stem.load_state_dict(self.stem.state_dict())
         subnet.head.load_state_dict(self.head.state_dict())
-        for name, position, block in chosen:
+        for name, position, block in self._chosen(candidate):
             elastic: ElasticBlock = self.blocks[name]  # type: ignore[assignment]
-            plain = elastic.choose(block.kernel, self.middle(position, block))
-            setattr(subnet.blocks, name, plain)
-        return subnet.to(next(self.parameters()).device).eval()
+            elastic.fill(subnet.blocks.get_submodule(name), block.kernel, self.middle(position, block))  # type: ignore[arg-type]
+        return subnet.eval()
 
     def middle(self, position: BlockPosition, block: Block) -> int:
         """Return the middle channels of ``block`` at ``position``."""
@@ -103,13 +109,7 @@ class Supernet(nn.Module):
             elastic.sort_channels(sorted({choice.middle for choice in trained.block_choices(number)}))
 
     def _chosen(self, candidate: Candidate) -> Iterable[tuple[str, BlockPosition, Block]]:
-        preset = self.space.preset
-        if candidate.space != self.space.name or candidate.resolution not in preset.resolutions:
-            raise UsageError(
-                f"candidate of space {candidate.space!r} at {candidate.resolution} px; this supernet holds "
-                f"{self.space.name!r} at {', '.join(map(str, preset.resolutions))} px"
-            )
-        blocks = [block for stage in candidate.blocks for block in stage]
-        for name, position, block in zip(self.blocks, self.space.block_positions, blocks, strict=True):
+        self.space.check(candidate)
+        for name, position, block in zip(self.blocks, self.space.block_positions, candidate.all_blocks(), strict=True):
             if block is not None:
                 yield name, position, block

@@ -2,13 +2,12 @@
 
     python experiments/subnets_alone/train_alone.py OUT [--device cuda] [--batch-size 1024] [--subnet 3]
 
-Writes OUT/<number>.json a subnet; those that are there are not trained again. ``--subnet`` trains one only, so that
-several can run at once.
+Writes OUT/<number>.json a subnet; those that are there are not trained again, and one whose training was killed goes on
+from its checkpoint in OUT/<number>. ``--subnet`` trains one only, so that several can run at once.
 """
 
 import argparse
 import json
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,8 +40,8 @@ def main() -> None:
         if path.exists() or options.subnet not in (None, number):
             continue
         candidate = space.candidate(row)
-        with tempfile.TemporaryDirectory() as folder:
-            supernet = train(space, splits, Path(folder), plan=plan, seed=number, device=options.device, only=candidate)
+        run = options.out / str(number)
+        supernet = train(space, splits, run, plan=plan, seed=number, device=options.device, only=candidate)
         subnet = calibrated_subnet(supernet, candidate, splits.calibration)
         device = next(subnet.parameters()).device
         scores = {

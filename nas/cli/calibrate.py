@@ -15,7 +15,8 @@ def calibrate(
     space: Space = None,
     supernet: Supernet = None,
     seconds: Annotated[
-        float | None, typer.Option("--seconds", metavar="S", min=1, help="About how long it may take; 80 as a rule.")
+        float | None,
+        typer.Option("--seconds", metavar="S", min=1, help="About how long it may take, instead of about a minute."),
     ] = None,
     recalibrate: Annotated[
         bool, typer.Option("--recalibrate", help="Measure anew, even if this device is known.")

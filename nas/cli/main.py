@@ -11,6 +11,8 @@ import typer
 
 from nas import __version__
 from nas.cli import calibrate, collect, devices, evaluate, import_ofa, search, spaces, strategies, train
+from nas.cli.interrupt import INTERRUPTED, interrupted_by_sigterm
+from nas.cli.output import close_output, mend_streams
 from nas.errors import NasError
 
 app = typer.Typer(
@@ -47,16 +49,24 @@ def root(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``nas`` with ``arguments`` (the process's own by default) and return the exit code."""
     words = None if arguments is None else list(arguments)
+    mend_streams()
     try:
-        code = app(args=words, prog_name="nas", standalone_mode=False)
+        with interrupted_by_sigterm():
+            code = app(args=words, prog_name="nas", standalone_mode=False)
+        sys.stdout.flush()
     except NasError as error:
-        return _fail(str(error), error.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted", 130)
+        return _fail(f"error: {error}", error.exit_code)
+    except (KeyboardInterrupt, typer.Abort) as error:
+        return _fail(f"interrupted; {error}" if str(error) else "interrupted", INTERRUPTED)
+    except OSError as error:
+        close_output()
+        return 1 if isinstance(error, BrokenPipeError) else _fail(f"error: {error}", 1)
     except Exception as error:  # typer's own errors moved between its versions; all of them can say what is wrong
         if not hasattr(error, "format_message"):
             raise
-        return _fail(_usage_message(error), 2)
+        return _fail(f"error: {_usage_message(error)}", 2)
+    if code == INTERRUPTED:  # typer made it of an interrupt that nothing in the command had a word for
+        return _fail("interrupted", INTERRUPTED)
     return code if isinstance(code, int) else 0
 
 
@@ -67,7 +77,7 @@ def _usage_message(error: Exception) -> str:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"error: {message}" if code != 130 else message, file=sys.stderr)
+    print(message, file=sys.stderr)
     return code
 
 

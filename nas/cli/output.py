@@ -1,9 +1,26 @@
 """What commands print: tables that a terminal shows nicely and a pipe gets as plain columns, and JSON."""
 
+import contextlib
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+
+def mend_streams() -> None:
+    """Make standard output and error fit to print on: what they lack becomes ``?``, a closed one takes all."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - for as long as the process
+        with contextlib.suppress(AttributeError):  # not a real stream
+            getattr(sys, name).reconfigure(errors="replace")
+
+
+def close_output() -> None:
+    """Forget what standard output could not be told, so that Python does not try again when it ends."""
+    with contextlib.suppress(OSError, ValueError):  # not a real stream
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def print_json(content: Mapping[str, Any] | Sequence[Any]) -> None:

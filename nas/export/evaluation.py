@@ -54,7 +54,7 @@ def evaluate_bundle(
     same_device = reported["fingerprint"] == device.fingerprint
     timing = device.measure_many(
         {"model": bundle.onnx_model}, plan=plan, baseline_ms=baseline_ms if same_device else None,
-        progress=progress.part("time"),
+        progress=progress.part("time"), note=progress.note,
     )["model"]  # fmt: skip
     session, resolution = open_session(device, bundle.onnx_model), bundle.candidate.resolution
     accuracy: dict[str, float | None] = {"accuracy": None, "test_accuracy": None}

@@ -102,7 +102,9 @@ def verify(
     candidates = {entry.candidate.id: entry.candidate for entry in entries}
     built = build_all(list(candidates.values()), supernet=supernet, splits=splits, progress=progress)
     files = {key: one.model.SerializeToString() for key, one in built.items()}
-    timings = device.measure_many(files, plan=plan, seed=seed, baseline_ms=baseline_ms, progress=progress.part("time"))
+    timings = device.measure_many(
+        files, plan=plan, seed=seed, baseline_ms=baseline_ms, progress=progress.part("time"), note=progress.note
+    )
     jobs = {key: (open_session(device, files[key]), candidates[key].resolution) for key in built}
     validation: dict[str, float] = {}
     test: dict[str, float] = {}

@@ -133,8 +133,9 @@ def calibrated(
     if changes:
         progress.note(f"device {device.name} is not the one calibrated before: {'; '.join(changes)}")
     found = calibrate(
-        device, space, channels=channels, classes=classes, seconds=seconds, fresh=fresh, progress=progress.listener
-    )
+        device, space, channels=channels, classes=classes, seconds=seconds, fresh=fresh,
+        progress=progress.listener, note=progress.note,
+    )  # fmt: skip
     how = "reused" if found.reused else f"made in {found.seconds:.0f} s"
     progress.note(f"calibration of {device.name} {how}: {found.folder}")
     return found

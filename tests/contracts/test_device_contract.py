@@ -1,17 +1,22 @@
 """What every device owes its user. A new device is one more line in DEVICES."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import pytest
 from tiny_space import tiny_space
 
 from latency_tables import FULL, Device, Measurement, SimulatedDevice, get_device, list_devices
 from latency_tables.builder import timing_model
 from latency_tables.features import Images
+from latency_tables.protocol import Runner
 from nas.errors import DeviceError
+from nas.files import cache_dir
+from nas.lock import exclusive
 
 DEVICES: dict[str, Callable[[], Device]] = {
     "cpu": lambda: get_device("cpu"),
@@ -62,11 +67,52 @@ def test_a_larger_network_takes_longer(name: str, models: dict[str, bytes]) -> N
         assert measurement.quality in ("ok", "noisy") and measurement.reference_ms > 0
 
 
+class CountingRunner:
+    """Counts the inferences of the runner within."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.runner, self.inferences = runner, 0
+
+    def run(self, count: int) -> float:
+        self.inferences += count
+        return self.runner.run(count)
+
+
 @every_device
-def test_it_measures_what_its_menu_lists(name: str) -> None:
-    device = DEVICES[name]()
+def test_it_measures_what_its_menu_lists(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    device, runners = DEVICES[name](), {}
     models = {precision: timing_model(SPACE, SPACE.largest(precision), Images(1, 3)) for precision in device.precisions}
-    assert list(device.measure_many(models, plan=QUICK)) == list(device.precisions)
+    for precision, model in models.items():
+        kinds = {node.op_type for node in onnx.load_from_string(model).graph.node}
+        assert ("QuantizeLinear" in kinds) == (precision != "fp32")
+
+    def load(model: bytes) -> Runner:
+        return runners.setdefault(model, CountingRunner(type(device).load(device, model)))
+
+    monkeypatch.setattr(device, "load", load)
+    found = device.measure_many(models, plan=QUICK)
+    assert list(found) == list(device.precisions)
+    for precision, measurement in found.items():
+        assert runners[models[precision]].inferences >= QUICK.warm_runs + QUICK.min_rounds
+        assert 0 < measurement.values <= QUICK.min_rounds * QUICK.values
+        assert 0 < measurement.min_ms <= measurement.latency_ms < float("inf")
+
+
+@every_device
+def test_who_measures_has_it_alone_may_nest_and_leaves_it_free(name: str, models: dict[str, bytes]) -> None:
+    device = DEVICES[name]()
+    device.wait_seconds = 0.0
+    path, notes = cache_dir() / f"{device.name}.lock", []
+    with exclusive(path, "elsewhere", DeviceError), pytest.raises(DeviceError, match="is being measured by process"):
+        device.measure_many(models, plan=QUICK, note=notes.append)
+    with device.exclusively():
+        taken = pytest.raises(DeviceError, match=rf"elsewhere by process {os.getpid()}")
+        assert list(device.measure_many(models, plan=QUICK)) == list(models)
+        with taken, exclusive(path, "elsewhere", DeviceError):
+            pass
+    with exclusive(path, "elsewhere", DeviceError):
+        pass
+    assert notes == []  # refused at once, there was nothing to wait for
 
 
 @every_device

@@ -52,7 +52,7 @@ def test_rows_are_small_integers_within_the_cardinalities(space: SearchSpace) ->
 
 def test_genes_and_features_have_names_of_their_own(space: SearchSpace) -> None:
     assert len(set(space.gene_names)) == space.num_genes
-    assert len(space.feature_names) == space.num_features
+    assert len(set(space.feature_names)) == len(space.feature_names) == space.num_features
 
 
 def test_it_has_far_more_networks_than_anyone_can_measure(space: SearchSpace) -> None:

@@ -31,6 +31,29 @@ def test_int8_is_listed_only_if_it_runs_as_an_integer_kernel(monkeypatch: pytest
     assert OnnxRuntimeCpu().precisions == ("fp32",)
 
 
+@pytest.mark.parametrize("failure", [RuntimeError, type("NotImplemented", (Exception,), {})])
+def test_int8_is_not_listed_where_its_kernel_is_missing_when_run(
+    monkeypatch: pytest.MonkeyPatch, failure: type[Exception]
+) -> None:
+    def run(self: onnxruntime.InferenceSession, *args: object) -> None:
+        raise failure("Could not find an implementation for QLinearConv(10)")
+
+    monkeypatch.setattr(onnxruntime.InferenceSession, "run", run)
+    assert OnnxRuntimeCpu().precisions == ("fp32",)
+
+
+def test_a_model_that_fails_when_run_is_one_line() -> None:
+    model = reference_model()
+    del model.graph.node[:]
+    shape = onnx.helper.make_tensor("shape", onnx.TensorProto.INT64, [1], [7])  # fits no input of the reference net
+    model.graph.initializer.append(shape)
+    model.graph.node.append(onnx.helper.make_node("Reshape", ["input", "shape"], [model.graph.output[0].name]))
+    del model.graph.output[0].type.tensor_type.shape.dim[:]
+    model.graph.output[0].type.tensor_type.shape.dim.add().dim_value = 7
+    with pytest.raises(DeviceError, match=r"^model: onnxruntime .* cannot run it: [^\n]+$"):
+        OnnxRuntimeCpu().load(model.SerializeToString()).run(1)
+
+
 def test_its_description_pins_what_latency_depends_on() -> None:
     found = OnnxRuntimeCpu().describe()
     assert (found["threads"], found["batch"], found["spinning"]) == (1, 1, False)

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from latency_tables.rows import MeasuredRow, append_rows, genes_of, latencies_of, read_rows
-from nas.errors import FileFormatError
+from nas.errors import FileFormatError, OutputError
 
-ROW = MeasuredRow("spread", 0.5, 0.49, 0.51, 0.52, 0.6, 0.2, 0.19, 5, "ok", (0, 1, 2))
+ROW = MeasuredRow("spread", 0.5, 0.49, 0.51, 0.52, 0.6, 0.2, 0.19, 1.5, 5, "ok", (0, 1, 2))
 
 
 def test_rows_come_back_in_order(tmp_path: Path) -> None:
@@ -28,9 +28,16 @@ def test_a_line_cut_short_is_dropped_and_writing_goes_on(tmp_path: Path, kept: i
     header, first, second = path.read_bytes().splitlines(keepends=True)
     whole = header + first + second
     path.write_bytes(whole[: len(header) + len(first) + min(kept, len(second) - 1)])
-    assert read_rows(path) == [ROW]
+    torn = path.read_bytes()
+    assert read_rows(path) == [ROW] and path.read_bytes() == torn
     append_rows(path, [replace(ROW, role="searched")])
     assert [row.role for row in read_rows(path)] == ["spread", "searched"]
+
+
+def test_a_place_that_cannot_be_written_is_named() -> None:
+    assert read_rows(Path("/proc/nope/networks.csv")) == []
+    with pytest.raises(OutputError, match=r"networks\.csv: cannot be written"):
+        append_rows(Path("/proc/nope/networks.csv"), [ROW])
 
 
 def test_a_header_cut_short_is_an_empty_file(tmp_path: Path) -> None:
@@ -45,7 +52,7 @@ def test_a_header_cut_short_is_an_empty_file(tmp_path: Path) -> None:
     ("old", "new", "message"),
     [
         ("role,", "rolle,", r"networks\.csv: columns 'rolle,.*; allowed: role,"),
-        ("0.49", "-0.49", r"networks\.csv: line 2 does not fit \(a latency is not positive and finite\)"),
+        ("0.49", "-0.49", r"networks\.csv: line 2 does not fit \(a time is not positive and finite\)"),
         ("0.49", "nan", r"line 2 does not fit"),
         ("0.49", "fast", r"line 2 does not fit .*fast.*delete its folder and run `nas calibrate` again"),
         (",ok,", ",", r"line 2 does not fit"),

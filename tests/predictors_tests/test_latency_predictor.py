@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from tiny_space import tiny_space
 
-from latency_tables.features import Images, cost_features, count_features, weighted_sum
+from latency_tables import LatencyTable
+from latency_tables.features import Images, cost_features, count_features, feature_matrix, weighted_sum
 from nas.errors import FileFormatError, UsageError
 from predictors import LatencyPredictor
 from search_spaces import Genes, get_space
@@ -45,6 +46,38 @@ def test_noise_earns_no_correction_and_a_factor_that_no_sum_holds_does(fitted: L
     fresh_ms = fresh_ms * np.exp(0.2 * np.sin(SPACE.resolution_index(fresh) * 2.0))
     plain = np.abs(TRUTH.predict_ms(fresh) / fresh_ms - 1).mean()
     assert np.abs(corrected.predict(fresh).mean / fresh_ms - 1).mean() < plain / 2
+
+
+def test_a_table_that_is_off_by_a_factor_is_corrected_and_the_interval_stays_honest() -> None:
+    genes, ms = measured(300, seed=0)
+    fresh, fresh_ms = measured(500, seed=1)
+    found = LatencyPredictor(SPACE, TRUTH).fit(genes, 2 * ms).predict(fresh)
+    assert np.median(np.abs(found.mean / (2 * fresh_ms) - 1)) < 0.03
+    assert 0.84 <= ((found.low <= 2 * fresh_ms) & (2 * fresh_ms <= found.high)).mean() <= 0.98
+
+
+@pytest.mark.parametrize("table", [None, TRUTH], ids=["fitted table", "given table"])
+def test_wild_measurements_widen_the_interval_and_hardly_move_the_mean(table: LatencyTable | None) -> None:
+    def wild(n: int, seed: int) -> tuple[Genes, np.ndarray]:
+        genes, ms = measured(n, seed)
+        return genes, ms * np.where(np.random.default_rng(seed).random(n) < 0.2, 2.0, 1.0)
+
+    genes, ms = wild(600, seed=0)
+    fresh, fresh_ms = wild(1000, seed=1)
+    found = LatencyPredictor(SPACE, table).fit(genes, ms).predict(fresh)
+    assert 0.84 <= ((found.low <= fresh_ms) & (fresh_ms <= found.high)).mean() <= 1.0
+    assert np.median(np.abs(found.mean / TRUTH.predict_ms(fresh) - 1)) < 0.1
+
+
+def test_no_correction_that_judges_a_network_has_seen_it() -> None:
+    genes, ms = measured(60, seed=0)
+    folds = np.arange(60) % 10
+    predictor = LatencyPredictor(SPACE)
+    matrix = feature_matrix(count_features(SPACE), genes)
+    before = predictor._unseen_corrections(matrix, genes, ms, folds)
+    after = predictor._unseen_corrections(matrix, genes, np.where(folds == 0, 3 * ms, ms), folds)
+    assert np.array_equal(before[folds == 0], after[folds == 0])
+    assert not np.allclose(before[folds == 1], after[folds == 1])
 
 
 def test_changing_one_precision_gene_changes_the_prediction(fitted: LatencyPredictor) -> None:

@@ -151,7 +151,7 @@ def test_a_devices_menu_makes_a_smaller_space() -> None:
     fp32 = get_space("fashion-mbv3", precisions=["fp32"])
     assert fp32.size < FASHION.size and fp32.num_features < FASHION.num_features
     row = fp32.sample(1, np.random.default_rng(0))[0]
-    assert FASHION.genes(fp32.candidate(row)).shape == row.shape
+    assert network(FASHION, FASHION.genes(fp32.candidate(row))) == network(fp32, row)
 
 
 @pytest.mark.parametrize("precisions", [[], ["fp32", "fp32"]])
@@ -198,10 +198,10 @@ def test_a_candidate_with_a_choice_that_the_space_lacks_is_refused(change: dict,
 @pytest.mark.parametrize(
     ("block", "message"),
     [
-        (Block(9, 3, 1.0, "fp32"), "kernel 9; allowed: 3, 5, 7"),
-        (Block(3, 5, 1.0, "fp32"), "expand 5; allowed: 3, 4, 6"),
-        (Block(3, 3, 0.9, "fp32"), "keep 0.9; allowed: 0.5, 0.75, 1.0"),
-        (Block(3, 3, 1.0, "int4"), "precision 'int4'; allowed: fp32, int8"),
+        (Block(9, 3, 1.0, "fp32"), "block_0_0: kernel 9; allowed: 3, 5, 7"),
+        (Block(3, 5, 1.0, "fp32"), "block_0_0: expand 5; allowed: 3, 4, 6"),
+        (Block(3, 3, 0.9, "fp32"), "block_0_0: keep 0.9; allowed: 0.5, 0.75, 1.0"),
+        (Block(3, 3, 1.0, "int4"), "block_0_0: precision 'int4'; allowed: fp32, int8"),
     ],
 )
 def test_a_block_with_a_choice_that_the_space_lacks_is_refused(block: Block, message: str) -> None:

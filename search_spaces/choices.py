@@ -1,0 +1,48 @@
+"""Whether a space has what a candidate chooses."""
+
+from collections.abc import Sequence
+
+from nas.errors import UsageError
+from search_spaces.block_tables import BlockPosition
+from search_spaces.candidate import Block, Candidate
+from search_spaces.preset import Preset
+
+
+def check_choices(candidate: Candidate, preset: Preset, positions: Sequence[BlockPosition]) -> None:
+    """Check every choice of a candidate but the precisions, which are a device's.
+
+    Raises:
+        UsageError: The preset lacks one; the message names the block and what is allowed.
+    """
+    if candidate.space != preset.name:
+        raise UsageError(f"candidate of space {candidate.space!r}; allowed: {preset.name!r}")
+    choice_index(candidate.resolution, preset.resolutions, "resolution")
+    shape, allowed_shape = [len(stage) for stage in candidate.blocks], [max(stage.depths) for stage in preset.stages]
+    if shape != allowed_shape:
+        raise UsageError(f"candidate: stages of {shape} blocks; allowed: {allowed_shape}, null for one left out")
+    for stage, (blocks, allowed) in enumerate(zip(candidate.blocks, preset.stages, strict=True)):
+        depth = depth_of(blocks)
+        if None in blocks[:depth]:
+            raise UsageError(f"candidate: stage {stage} lacks a block before one it has; allowed: the last ones")
+        choice_index(depth, allowed.depths, f"depth of stage {stage}")
+    for position, block in zip(positions, candidate.all_blocks(), strict=True):
+        if block is not None:
+            choice_index(block.kernel, preset.kernels, f"{position.name}: kernel")
+            choice_index(block.expand, preset.expands, f"{position.name}: expand")
+            choice_index(block.keep, preset.keeps, f"{position.name}: keep")
+
+
+def depth_of(stage: Sequence[Block | None]) -> int:
+    """Return how many blocks of a stage are there."""
+    return sum(block is not None for block in stage)
+
+
+def choice_index(value: object, allowed: Sequence[object], what: str) -> int:
+    """Return where ``value`` stands among the ``allowed``.
+
+    Raises:
+        UsageError: It does not; the message begins with ``what``.
+    """
+    if value not in allowed:
+        raise UsageError(f"{what} {value!r}; allowed: {', '.join(map(str, allowed))}")
+    return list(allowed).index(value)
