@@ -191,19 +191,58 @@ def _tensor_hash(header: Mapping[str, Any], tensors: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
+def exists(path: str | Path) -> bool:
+    """Tell whether there is anything at ``path``, links followed.
+
+    Raises:
+        UsageError: The system will not say, such as of a name that is too long or in a folder that is closed.
+    """
+    return _mode(path) is not None
+
+
+def is_file(path: str | Path) -> bool:
+    """Tell whether ``path`` is a regular file; raises as ``exists`` does."""
+    mode = _mode(path)
+    return mode is not None and stat.S_ISREG(mode)
+
+
+def is_folder(path: str | Path) -> bool:
+    """Tell whether ``path`` is a folder; raises as ``exists`` does."""
+    mode = _mode(path)
+    return mode is not None and stat.S_ISDIR(mode)
+
+
+def _mode(path: str | Path) -> int | None:
+    try:
+        return os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{path}: cannot be looked at ({reason}); mend it or name another place") from error
+
+
 def cache_dir() -> Path:
-    """Return the folder for calibrations: ``$HWNAS_CACHE``, else ``hwnas`` in the user's cache directory."""
-    if override := os.environ.get("HWNAS_CACHE"):
-        return Path(override).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "hwnas"
+    """Return the folder for calibrations: ``$HWNAS_CACHE``, else ``hwnas`` in the user's cache directory.
+
+    Raises:
+        UsageError: It is in the home folder of somebody whom the system does not know.
+    """
+    override, base = os.environ.get("HWNAS_CACHE"), os.environ.get("XDG_CACHE_HOME", "")
+    try:
+        if override:
+            return Path(override).expanduser()
+        return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "hwnas"
+    except RuntimeError as error:
+        place = f"$HWNAS_CACHE is {override}" if override else "$HWNAS_CACHE is not set"
+        raise UsageError(f"{place}, and that home folder is not known; set it to a folder") from error
 
 
 def check_new_folder(path: Path) -> Path:
     """Return ``path`` if it is absent or an empty folder; raise ``UsageError`` otherwise."""
     path = Path(path)
     try:
-        free = not os.path.lexists(path) or (path.is_dir() and not any(path.iterdir()))
+        free = not (exists(path) or os.path.islink(path)) or (path.is_dir() and not any(path.iterdir()))
     except OSError as error:
         raise UsageError(f"output {path} cannot be used ({error.strerror}); name another with --out") from error
     if not free:

@@ -29,7 +29,7 @@ from pathlib import Path
 
 from nas.errors import FileFormatError
 from nas.files import read_bytes
-from search_spaces.preset import SCHEMA_VERSION, Stage, make_divisible
+from search_spaces.preset import NAME, SCHEMA_VERSION, Stage, make_divisible
 from search_spaces.toml_tables import TableReader
 
 FAMILY = "bottleneck"
@@ -86,7 +86,7 @@ def read_bottleneck_preset(path: Path) -> BottleneckPreset:
     reader.take("family", str, repr(FAMILY), lambda value: value == FAMILY)
     norm = reader.table("batch_norm", {})
     preset = BottleneckPreset(
-        name=reader.take("name", str, "a name without blanks", lambda value: value and not set(value) & set(" /\\")),
+        name=reader.take("name", str, "1 to 64 of A-Z a-z 0-9 . _ -, no dot first", NAME.fullmatch),
         summary=reader.take("summary", str, "a line of text"),
         resolutions=reader.ascending("resolutions", int, "pixels from 32 to 1024", lambda value: 32 <= value <= 1024),
         channels=reader.take("channels", int, "1 or 3", lambda value: value in (1, 3)),

@@ -43,6 +43,7 @@ A ``[training]`` table may follow; the supernet's trainer reads it.
 
 import hashlib
 import json
+import re
 import tomllib
 from dataclasses import dataclass, fields
 from math import prod
@@ -54,6 +55,7 @@ from nas.files import read_bytes
 from search_spaces.toml_tables import TableReader
 
 SCHEMA_VERSION = 1
+NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")  # it becomes part of folder names
 ACTIVATIONS = ("relu", "hswish", "relu6")
 SE_REDUCTION = 4  # squeeze-and-excitation squeezes to a quarter of the channels
 OPTIONAL = {
@@ -199,11 +201,11 @@ def preset_from_dict(content: dict[str, Any], source: str) -> Preset:
     return preset
 
 
-def _preset(reader: "TableReader") -> Preset:
+def _preset(reader: TableReader) -> Preset:
     stem, head, block = (reader.table(name) for name in ("stem", "head", "block"))
     norm = reader.table("batch_norm", {})
     preset = Preset(
-        name=reader.take("name", str, "a name without blanks", lambda value: value and not set(value) & set(" /\\")),
+        name=reader.take("name", str, "1 to 64 of A-Z a-z 0-9 . _ -, no dot first", NAME.fullmatch),
         summary=reader.take("summary", str, "a line of text"),
         resolutions=reader.ascending("resolutions", int, "pixels from 8 to 1024", lambda value: 8 <= value <= 1024),
         channels=reader.take("channels", int, "1 or 3", lambda value: value in (1, 3)),
@@ -234,7 +236,7 @@ def _preset(reader: "TableReader") -> Preset:
     return preset
 
 
-def _stage(table: "TableReader") -> Stage:
+def _stage(table: TableReader) -> Stage:
     stage = Stage(
         width=table.take("width", int, "1 to 4096", _width),
         stride=table.take("stride", int, "1 or 2", lambda value: value in (1, 2)),

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from nas.errors import FileFormatError
-from nas.files import read_tensors, write_tensors
+from nas.files import is_folder, read_tensors, write_tensors
 from nas.registry import unknown_name
 from search_spaces import MBConvSpace, get_space, preset_from_dict
 from supernets.supernet import ImageInfo, Supernet
@@ -33,7 +33,7 @@ def supernet_folder(name: str | Path) -> Path:
         return PRETRAINED / str(name)
     if path.suffix == ".safetensors":
         return path.parent
-    if path.is_dir():
+    if is_folder(path):
         return path
     raise unknown_name(
         "supernet", str(name), [*list_supernets(), "a folder that `nas train` or `nas import-ofa` wrote"]

@@ -22,7 +22,7 @@ from onnx import ModelProto, TensorProto
 
 from nas.errors import FileFormatError, NasError
 from nas.export.folder import new_folder
-from nas.files import read_bytes, read_json, read_tensors, sha256, write_bytes, write_json, write_tensors
+from nas.files import is_folder, read_bytes, read_json, read_tensors, sha256, write_bytes, write_json, write_tensors
 from search_spaces import Candidate, MBConvSpace, Preset, preset_from_dict
 from supernets import ImageInfo, Subnet
 from supernets.weights import load_tensors
@@ -120,7 +120,7 @@ def load_bundle(path: str | Path) -> Bundle:
         FileFormatError: A file is missing, damaged or does not fit the others; the message names it.
     """
     folder = Path(path)
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise FileFormatError(f"{folder}: no bundle there; allowed: a folder that holds {', '.join((*HASHED, REPORT))}")
     for name in (REPORT, *HASHED):
         if (folder / name).is_symlink():

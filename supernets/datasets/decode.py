@@ -21,7 +21,7 @@ MEMORY_LIMIT = 8 * 10**9
 Progress = Callable[[int, int], None]
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, Image.DecompressionBombError)
 _MODES = {1: "L", 3: "RGB"}
 
 

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from nas.errors import DataError, FileFormatError
-from nas.files import cache_dir, read_json
+from nas.files import cache_dir, is_file, read_bytes, read_json
 from supernets.datasets.idx import read_idx
 from supernets.datasets.image_set import ImageSet, Splits
 
@@ -34,6 +34,7 @@ SLICE_COUNT = 17_000
 COUNT = 70_000
 SLICE = Path(__file__).parent / "fashion_mnist"
 MANIFEST = "slice.json"
+MANIFEST_SHA256 = "84385cf4b15afb0354ffa88a92e27942f4114dbb09de65b0fabac52e97cc3436"
 SCHEMA = ("hwnas.fashion_slice", 1)
 FILES: dict[str, tuple[int, ...]] = {
     "train-images-idx3-ubyte": (TRAIN_COUNT, SIDE, SIDE),
@@ -149,7 +150,12 @@ def array_hash(array: NDArray[Any]) -> str:
 
 
 def _manifest() -> dict[str, Any]:
-    return read_json(SLICE / MANIFEST, *SCHEMA)
+    """Return the manifest; whatever it says may be believed."""
+    path = SLICE / MANIFEST
+    found = hashlib.sha256(read_bytes(path)).hexdigest()
+    if found != MANIFEST_SHA256:
+        raise FileFormatError(f"{path}: its SHA-256 is {found}, not {MANIFEST_SHA256}; install the package again")
+    return read_json(path, *SCHEMA)
 
 
 def _find_full_set(folder: Path) -> Path | None:
@@ -161,7 +167,7 @@ def _find_full_set(folder: Path) -> Path | None:
 
 def _idx_file(folder: Path, name: str) -> Path | None:
     for path in (folder / f"{name}.gz", folder / name):
-        if path.is_file():
+        if is_file(path):
             return path
     return None
 

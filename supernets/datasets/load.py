@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from nas.errors import DataError, UsageError
+from nas.files import is_folder
 from supernets.datasets import fashion
 from supernets.datasets.decode import Progress, check_memory
 from supernets.datasets.folder import load_folder, natural_channels, read_layout
@@ -74,7 +75,7 @@ def load_splits(
 def _existing(data: str | Path | None) -> Path | None:
     if data is None:
         return None
-    if not Path(data).is_dir():
+    if not is_folder(data):
         raise DataError(f"data folder {data} is not there; give a folder of images or of Fashion-MNIST's idx files")
     return Path(data)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nas.errors import FileFormatError, TrainingError, UsageError
-from nas.files import read_tensors, write_bytes, write_tensors
+from nas.files import is_file, read_tensors, write_bytes, write_tensors
 from search_spaces import Candidate, Preset
 from supernets.datasets import Splits
 from supernets.supernet import Supernet
@@ -89,7 +89,7 @@ def _digest(content: Any) -> str:
 
 def has_run(out: Path) -> bool:
     """Tell whether a folder holds a training run."""
-    return (out / FILE_NAME).is_file()
+    return is_file(out / FILE_NAME)
 
 
 def save_checkpoint(out: Path, supernet: Supernet, run: Identity, progress: Progress) -> None:

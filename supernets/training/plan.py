@@ -33,10 +33,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from nas.errors import FileFormatError
+from nas.errors import FileFormatError, UsageError
 from search_spaces import MBConvSpace, Preset
 from search_spaces.toml_tables import TableReader
 
+MOST_SCALE = 1000.0
 FRACTION = ("0 to 1", lambda value: 0 <= value <= 1)
 
 
@@ -101,7 +102,13 @@ class TrainingPlan:
         return replace(self, batch_size=batch_size, stages=stages)
 
     def scaled(self, factor: float) -> "TrainingPlan":
-        """Return the plan with every stage's epochs times ``factor``, at least one each."""
+        """Return the plan with every stage's epochs times ``factor``, at least one each.
+
+        Raises:
+            UsageError: ``factor`` is not a number above 0, at most ``MOST_SCALE``.
+        """
+        if not 0 < factor <= MOST_SCALE:
+            raise UsageError(f"epochs times {factor:g}; allowed: above 0, at most {MOST_SCALE:g}")
         return replace(self, stages=tuple(_scaled(stage, factor) for stage in self.stages))
 
 

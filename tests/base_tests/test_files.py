@@ -150,3 +150,29 @@ def test_an_output_folder_is_new_or_empty(tmp_path: Path) -> None:
     for taken in (tmp_path, tmp_path / "file", tmp_path / "dangling"):
         with pytest.raises(UsageError, match="exists and is not an empty folder; name another with --out"):
             files.check_new_folder(taken)
+
+
+def test_a_cache_in_nobody_s_home_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HWNAS_CACHE", "~nobody-of-that-name/x")
+    with pytest.raises(
+        UsageError, match=r"HWNAS_CACHE is ~nobody-of-that-name/x, and that home folder is not known; set"
+    ):
+        files.cache_dir()
+
+
+def test_what_is_there_is_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    kinds = {
+        "": (True, False, True), "file": (True, True, False), "absent": (False, False, False),
+        "file/below": (False, False, False),
+    }  # fmt: skip
+    for name, expected in kinds.items():
+        place = tmp_path / name
+        assert (files.exists(place), files.is_file(place), files.is_folder(place)) == expected
+
+
+@pytest.mark.parametrize(("name", "reason"), [("n" * 300, "File name too long"), ("a\0b", "embedded null byte")])
+def test_a_place_that_cannot_be_looked_at_is_refused(tmp_path: Path, name: str, reason: str) -> None:
+    for look in (files.exists, files.is_file, files.is_folder, files.check_new_folder):
+        with pytest.raises(UsageError, match=rf"cannot be looked at \({reason}\); mend it or name another place"):
+            look(tmp_path / name)

@@ -99,7 +99,15 @@ def test_the_digest_changes_with_the_choices_alone() -> None:
     [
         ("schema_version = 1", "schema_version = 2", "schema_version is 2; allowed: 1"),
         ('family = "mbconv"', 'family = "resnet"', "family is 'resnet'; allowed: 'mbconv'"),
-        ('name = "mine"', 'name = "my space"', "name is 'my space'; allowed: a name without blanks"),
+        (
+            'name = "mine"',
+            'name = "my space"',
+            "name is 'my space'; allowed: 1 to 64 of A-Z a-z 0-9 . _ -, no dot first",
+        ),
+        ('name = "mine"', 'name = "a**b"', r"name is 'a\*\*b'; allowed: 1 to 64 of"),
+        ('name = "mine"', 'name = "a\\u0000"', "name is .*; allowed: 1 to 64 of"),
+        ('name = "mine"', 'name = ".."', "name is .*; allowed: 1 to 64 of"),
+        ('name = "mine"', f'name = "{"a" * 65}"', "name is .*; allowed: 1 to 64 of"),
         ('summary = "for tests"', "", "summary is missing; allowed: a line of text"),
         ("[16, 24]", "[24, 16]", r"resolutions is \[24, 16\]; allowed: a list of pixels from 8 to 1024, ascending"),
         ("[16, 24]", "[16, 16]", r"resolutions is \[16, 16\]; allowed: .*none twice"),

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from tiny_training import FULL, PLAN
 
-from nas.errors import FileFormatError
+from nas.errors import FileFormatError, UsageError
 from search_spaces import preset_path, read_preset
 from supernets.training import read_plan
 
@@ -74,3 +74,9 @@ def test_reading_a_plan_leaves_the_table_as_it_is() -> None:
     before = copy.deepcopy(TABLE)
     assert read_plan(TABLE, FASHION, "my.toml") == read_plan(TABLE, FASHION, "my.toml")
     assert before == TABLE
+
+
+@pytest.mark.parametrize("factor", [0, -1, 1001, float("inf"), float("nan")])
+def test_a_scale_without_bounds_is_refused(factor: float) -> None:
+    with pytest.raises(UsageError, match=rf"epochs times {factor:g}; allowed: above 0, at most 1000"):
+        PLAN.scaled(factor)
