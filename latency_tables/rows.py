@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from latency_tables.measurement import Floats
+from latency_tables.measurement import NOISY, OK, Floats
 from latency_tables.table import MEND
 from nas.errors import FileFormatError
 from nas.files import append_lines, read_bytes
@@ -20,6 +20,7 @@ COLUMNS = (
     "role", "latency_ms", "ci_low_ms", "ci_high_ms", "raw_ms", "mean_ms", "reference_ms", "baseline_ms", "seconds",
     "rounds", "quality", "genes",
 )  # fmt: skip
+MOST = 1e7  # milliseconds, or seconds, of anything that was ever measured
 
 
 @dataclass(frozen=True)
@@ -78,12 +79,14 @@ def _row(path: Path, number: int, line: str) -> MeasuredRow:
     try:
         fields = dict(zip(COLUMNS, line.split(","), strict=True))
         numbers = {name: float(fields[name]) for name in COLUMNS[1:9]}
-        if not all(0 < value < float("inf") for value in numbers.values()):
-            raise ValueError("a time is not positive and finite")
-        genes = tuple(map(int, fields["genes"].split()))
-        return MeasuredRow(
-            fields["role"], **numbers, rounds=int(fields["rounds"]), quality=fields["quality"], genes=genes
-        )
+        if wrong := [name for name, value in numbers.items() if not 0 < value <= MOST]:
+            raise ValueError(f"{wrong[0]} is {numbers[wrong[0]]:g}; allowed: above 0, at most {MOST:g}")
+        if fields["quality"] not in (OK, NOISY):
+            raise ValueError(f"quality is {fields['quality']!r}; allowed: {OK}, {NOISY}")
+        genes, rounds = tuple(map(int, fields["genes"].split())), int(fields["rounds"])
+        if rounds < 1:
+            raise ValueError(f"{rounds} rounds; allowed: 1 or more")
+        return MeasuredRow(fields["role"], **numbers, rounds=rounds, quality=fields["quality"], genes=genes)
     except ValueError as error:
         raise FileFormatError(f"{path}: line {number} does not fit ({error}); {MEND}") from error
 

@@ -4,7 +4,9 @@
         networks.csv                 every measured network, appended batch by batch
         predictor.json               radius and correction
         predictor_table.csv, .json   the latency table and what it is of
-        report.json                  written last: a calibration with a report is whole
+        report.json                  written last, with the hashes of the others: a calibration with a report is whole
+    CACHE/calibrations/.<the same>.new/
+                                     one that is measured anew: it takes the other's place when it is whole
 
 The key is a hash of the device's fingerprint (hardware, runtime, version, threads), the space's choices, the channels
 and the classes. Whatever differs makes another folder, and a calibration whose files say otherwise is refused;
@@ -13,7 +15,6 @@ and the classes. Whatever differs makes another folder, and a calibration whose 
 
 import hashlib
 import json
-import os
 import shutil
 from dataclasses import dataclass, replace
 from glob import escape
@@ -25,7 +26,7 @@ from latency_tables.features import Images
 from latency_tables.fingerprint import differences
 from latency_tables.table import MEND, LatencyTable, read_identity
 from nas.errors import FileFormatError, UsageError
-from nas.files import cache_dir, read_json, write_json
+from nas.files import cache_dir, exists, read_json, sha256, write_json
 from nas.writing import writing
 from predictors.calibration_job import CalibrationJob, CalibrationPlan, Listener
 from predictors.calibration_report import CalibrationReport
@@ -33,10 +34,11 @@ from predictors.latency import LatencyPredictor, table_path
 from search_spaces import MBConvSpace
 
 SCHEMA = "hwnas calibration"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 KEY_DIGITS = 12
 NETWORKS, PREDICTOR, REPORT = "networks.csv", "predictor.json", "report.json"
+HASHED = (PREDICTOR, "predictor_table.json", "predictor_table.csv")
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,16 +81,42 @@ def load_calibration(device: Device, space: MBConvSpace, *, channels: int, class
         FileFormatError: It is damaged or of something else; the message names the file and the mend.
     """
     folder = calibration_folder(device, space, channels=channels, classes=classes)
-    path = folder / REPORT
-    if not os.path.exists(path):
+    if not exists(folder / REPORT):
         return None
     try:
-        report = CalibrationReport.from_dict(read_json(path, SCHEMA, SCHEMA_VERSION), str(path))
+        report = _read_report(folder)
+        predictor = LatencyPredictor.load(folder / PREDICTOR, space)
+        _check_identity(table_path(folder / PREDICTOR).with_suffix(".json"), report, device, Images(channels, classes))
     except FileFormatError as error:
+        if MEND in str(error):
+            raise
         raise FileFormatError(f"{error}; {MEND}") from error
-    predictor = LatencyPredictor.load(folder / PREDICTOR, space)
-    _check_identity(table_path(folder / PREDICTOR).with_suffix(".json"), report, device, Images(channels, classes))
     return Calibration(predictor, report, folder, reused=True)
+
+
+def _write_report(folder: Path, report: CalibrationReport) -> None:
+    sealed = {"files": {name: sha256(folder / name) for name in HASHED}, "report": report.to_dict()}
+    write_json(folder / REPORT, SCHEMA, SCHEMA_VERSION, {**sealed, "sha256": _hash(sealed)})
+
+
+def _read_report(folder: Path) -> CalibrationReport:
+    """Return the report, after checking its own hash and those of the files beside it."""
+    path = folder / REPORT
+    content = read_json(path, SCHEMA, SCHEMA_VERSION)
+    sealed = {name: content.get(name) for name in ("files", "report")}
+    hashes = {path: (_hash(sealed), content.get("sha256"))}
+    files, report = sealed["files"], sealed["report"]
+    if not isinstance(files, dict) or files.keys() != set(HASHED) or not isinstance(report, dict):
+        raise FileFormatError(f"{path}: it does not hold a report and the hashes of {', '.join(HASHED)}")
+    hashes |= {folder / name: (sha256(folder / name), files[name]) for name in HASHED}
+    for file, (found, recorded) in hashes.items():
+        if found != recorded:
+            raise FileFormatError(f"{file}: its SHA-256 is {found}, not the recorded {recorded}")
+    return CalibrationReport.from_dict(report, str(path))
+
+
+def _hash(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _check_identity(path: Path, report: CalibrationReport, device: Device, images: Images) -> None:
@@ -107,7 +135,7 @@ def calibration_changes(device: Device, space: MBConvSpace, *, channels: int, cl
     Empty where this very device is calibrated, for whichever images, or nothing of that name is.
     """
     own = calibration_folder(device, space, channels=channels, classes=classes)
-    if os.path.exists(own / REPORT):
+    if exists(own / REPORT):
         return []
     others = list(own.parent.glob(f"{escape(f'{device.name}-{space.name}')}-{'?' * KEY_DIGITS}/{REPORT}"))
     for report in sorted(others, key=lambda report: report.stat().st_mtime, reverse=True):
@@ -143,12 +171,14 @@ def calibrate(
         classes: Classes of the classifier.
         plan: How much is measured; the default suits small networks.
         seconds: About how long it may take, instead of the plan's.
-        fresh: Throw a finished calibration away first. One that was cut short is continued all the same.
+        fresh: Measure anew even if there is a finished one, which stays until the new one takes its place. One that was
+            cut short is continued all the same.
         progress: Called with (stage, seconds done, seconds in all).
         note: Told when another process is measuring the device and must be waited for.
 
     Raises:
-        UsageError: The space's precisions are not on the device's menu, or it has too few networks.
+        UsageError: The space's precisions are not on the device's menu, it has too few networks, or ``seconds`` is out
+            of range.
         FileFormatError: The calibration in the cache is damaged.
         DeviceError: Another process goes on measuring this device, or a network cannot be measured.
         OutputError: The cache cannot be written.
@@ -159,33 +189,51 @@ def calibrate(
             f"space {space.name!r} with {', '.join(absent)}; device {device.name!r} executes: "
             f"{', '.join(device.precisions)}"
         )
+    plan = plan or CalibrationPlan()
+    plan = plan if seconds is None else replace(plan, seconds=seconds)
+    images = Images(channels, classes)
     found = None if fresh else load_calibration(device, space, channels=channels, classes=classes)
     if found is not None:
         return found
     folder = calibration_folder(device, space, channels=channels, classes=classes)
     with device.exclusively(note):
-        if fresh:
-            _throw_away_finished(folder)
-        found = load_calibration(device, space, channels=channels, classes=classes)
+        _take_place(folder)  # of one that was killed while it did
+        found = None if fresh else load_calibration(device, space, channels=channels, classes=classes)
         if found is not None:  # made by another process while this one waited
             return found
-        plan = plan or CalibrationPlan()
-        plan = plan if seconds is None else replace(plan, seconds=seconds)
-        job = CalibrationJob(device, space, Images(channels, classes), folder / NETWORKS, plan, progress or _silent)
-        predictor, report = job.run()
-        predictor.save(folder / PREDICTOR, device.describe())
-        write_json(folder / REPORT, SCHEMA, SCHEMA_VERSION, report.to_dict())
+        under_way = _under_way(folder)
+        predictor, report = CalibrationJob(device, space, images, under_way / NETWORKS, plan, progress or _silent).run()
+        predictor.save(under_way / PREDICTOR, device.describe())
+        _write_report(under_way, report)
+        _take_place(folder)
         return Calibration(predictor, report, folder, reused=False)
 
 
-def _throw_away_finished(folder: Path) -> None:
-    """Remove a calibration that has its report, at one stroke for whoever reads; keep what is still being measured."""
-    if os.path.exists(folder / REPORT):
-        gone = folder.with_name(f".{folder.name}")
+def measured_so_far(device: Device, space: MBConvSpace, *, channels: int, classes: int) -> Path | None:
+    """Return the file of what a calibration that was cut short has measured, or None where it has not begun."""
+    path = _under_way(calibration_folder(device, space, channels=channels, classes=classes)) / NETWORKS
+    return path if exists(path) else None
+
+
+def _under_way(folder: Path) -> Path:
+    """Return where to measure: beside a finished calibration, which stays in use until there is a new one."""
+    return _anew(folder) if exists(folder / REPORT) else folder
+
+
+def _anew(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.new")
+
+
+def _take_place(folder: Path) -> None:
+    """Let a whole calibration that was measured anew take the place of the one before; none of them is ever in part."""
+    if exists(_anew(folder) / REPORT):
+        old = folder.with_name(f".{folder.name}.old")
         with writing(folder):
-            shutil.rmtree(gone, ignore_errors=True)
-            folder.rename(gone)
-            shutil.rmtree(gone)
+            shutil.rmtree(old, ignore_errors=True)
+            if exists(folder):
+                folder.rename(old)
+            _anew(folder).rename(folder)
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _silent(stage: str, done: int, total: int) -> None:

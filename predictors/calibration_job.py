@@ -31,7 +31,9 @@ STAGE = "calibrate"
 
 SPREAD, PROPOSED = "spread", "proposed"  # roles of the networks that are fitted to
 RANDOM, SEARCHED, REPEAT = "random", "searched", "repeat"  # and of those that judge the fit
+ROLES = (SPREAD, PROPOSED, RANDOM, SEARCHED, REPEAT)
 RESERVED_BATCHES = 4.0  # time, in batches, kept for one more, the proposals, and the held-out networks at more rounds
+MOST_SECONDS = 1e6  # more than eleven days
 BATCH_SHARE, JUDGING_SHARE = 0.2, 0.3  # of the time, that timing one batch may take where the plan does not say
 FEWEST_HELD_OUT = 2  # of each role, to speak of their errors
 MEASURING = MeasuringPlan(values=1, min_rounds=5, max_rounds=5, warm_seconds=0.03)
@@ -52,6 +54,9 @@ class CalibrationPlan:
         measuring: The protocol for what is fitted to: many networks, few rounds.
         judging: The protocol for what judges.
         seed: Decides the networks, the order of their timings, and the folds of the fit.
+
+    Raises:
+        UsageError: ``seconds`` is no number from 0 to ``MOST_SECONDS``.
     """
 
     seconds: float = 70.0
@@ -62,6 +67,10 @@ class CalibrationPlan:
     measuring: MeasuringPlan = MEASURING
     judging: MeasuringPlan = JUDGING
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seconds <= MOST_SECONDS:
+            raise UsageError(f"calibration of {self.seconds:g} seconds; allowed: 0 to {MOST_SECONDS:g}")
 
 
 class CalibrationJob:
@@ -83,8 +92,7 @@ class CalibrationJob:
         self.plan, self.progress = plan, progress
         self.regression = CostRegression(cost_features(space, images))
         self.rows = read_rows(path)
-        if any(len(row.genes) != space.num_genes for row in self.rows):
-            raise FileFormatError(f"{path}: a row has not the {space.num_genes} genes of space {space.name!r}; {MEND}")
+        _check_rows(path, self.rows, space)
         self.begun = time.perf_counter() - sum(row.seconds for row in self.rows)
         self.batch_seconds = sum(row.seconds for row in self.rows[-plan.batch :])
 
@@ -219,3 +227,28 @@ def _row(
         name: getattr(measurement, name) for name in MeasuredRow.__dataclass_fields__ if hasattr(measurement, name)
     }
     return MeasuredRow(role=role, genes=genes, baseline_ms=baseline_ms, seconds=seconds, **shared)
+
+
+def _check_rows(path: Path, rows: Sequence[MeasuredRow], space: MBConvSpace) -> None:
+    """Refuse rows that no calibration of ``space`` has measured."""
+    spread = {row.genes for row in rows if row.role == SPREAD}
+    for number, row in enumerate(rows, start=2):
+        if row.role not in ROLES:
+            wrong = f"has the role {row.role!r}; allowed: {', '.join(ROLES)}"
+        elif not _is_network(row.genes, space):
+            wrong = f"has not the {space.num_genes} genes of a network of space {space.name!r}"
+        elif row.role == REPEAT and row.genes not in spread:
+            wrong = f"repeats a network that was not measured before as {SPREAD}"
+        else:
+            continue
+        raise FileFormatError(f"{path}: line {number} {wrong}; {MEND}")
+
+
+def _is_network(genes: Sequence[int], space: MBConvSpace) -> bool:
+    """Tell whether these are the canonical genes of a network."""
+    if len(genes) != space.num_genes or not all(
+        0 <= gene < most for gene, most in zip(genes, space.cardinalities, strict=True)
+    ):
+        return False
+    row = np.array([genes], np.int8)
+    return np.array_equal(space.canonical(row), row)

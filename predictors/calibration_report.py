@@ -1,15 +1,19 @@
 """How good a calibration is: errors on networks it was not fitted to, beside those of measuring a network twice."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
-from scipy.stats import kendalltau, spearmanr
 
 from latency_tables.measurement import Floats
 from nas.errors import FileFormatError
 from predictors.prediction import Prediction
+from predictors.ranks import kendall, spearman
+
+JUDGED = ("random", "searched")
+LARGEST = 1e15  # of any number in a report
+ALLOWED: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,8 @@ class LatencyErrors:
             bias=float(np.median(error)),
             within_5=float((size <= 0.05).mean()),
             within_10=float((size <= 0.10).mean()),
-            spearman=float(spearmanr(predicted.mean, measured_ms).statistic),
-            kendall=float(kendalltau(predicted.mean, measured_ms).statistic),
+            spearman=spearman(predicted.mean, measured_ms),
+            kendall=kendall(predicted.mean, measured_ms),
             coverage=float(inside.mean()),
         )
 
@@ -134,11 +138,28 @@ class CalibrationReport:
         """Return the report that ``to_dict`` wrote.
 
         Raises:
-            FileFormatError: An entry is missing; the message begins with ``source``.
+            FileFormatError: An entry is missing or of another type; the message begins with ``source``.
         """
-        try:
-            fields = {name: content[name] for name in CalibrationReport.__dataclass_fields__}
-            errors = {name: LatencyErrors(**fields[name]) for name in ("random", "searched")}
-            return CalibrationReport(**{**fields, **errors})
-        except (KeyError, TypeError) as error:
-            raise FileFormatError(f"{source}: the report does not fit ({error})") from error
+        entries = _entries(CalibrationReport, content, source)
+        errors = {name: LatencyErrors(**_entries(LatencyErrors, entries[name], source)) for name in JUDGED}
+        report = CalibrationReport(**{**entries, **errors})
+        if report.reference_ms <= 0:
+            raise FileFormatError(f"{source}: reference_ms is {report.reference_ms}; allowed: above 0")
+        return report
+
+
+def _entries(kind: type, content: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Return the entries of a dataclass after checking their types."""
+    for field in fields(kind):
+        value = content.get(field.name)
+        if not _fits(value, field.type):
+            allowed = ALLOWED.get(field.type, "a table")
+            raise FileFormatError(f"{source}: {field.name} is {value!r:.60}; allowed: {allowed}")
+    return {field.name: content[field.name] for field in fields(kind)}
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    if kind in (int, float):
+        numbers = (int, float) if kind is float else int
+        return isinstance(value, numbers) and not isinstance(value, bool) and abs(value) < LARGEST
+    return isinstance(value, dict if kind is LatencyErrors else kind)

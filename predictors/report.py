@@ -5,12 +5,12 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import kendalltau, spearmanr
 
 from nas.errors import UsageError
 from predictors.accuracy import AccuracyPredictor
 from predictors.pairs import Pairs
 from predictors.prediction import Prediction
+from predictors.ranks import kendall, spearman
 
 RESAMPLES = 300
 LEVEL = 0.95
@@ -37,7 +37,7 @@ class AccuracyReport:
 
     Attributes:
         networks: How many.
-        kendall: Kendall's rank correlation.
+        kendall: Kendall's rank correlation; 0 where all predictions or all accuracies are equal.
         spearman: Spearman's.
         rmse: Root of the mean squared error, as a fraction.
         mae: Mean absolute error, likewise.
@@ -78,13 +78,13 @@ def accuracy_report(prediction: Prediction, accuracy: Values, seed: int = 0) -> 
 
     def estimate(figure: Callable[[NDArray[np.int64]], float]) -> Estimate:
         drawn = [figure(rows) for rows in resamples]
-        low, high = np.nanquantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         return Estimate(float(figure(np.arange(len(accuracy)))), float(low), float(high))
 
     return AccuracyReport(
         networks=len(accuracy),
-        kendall=estimate(lambda rows: kendalltau(prediction.mean[rows], accuracy[rows]).statistic),
-        spearman=estimate(lambda rows: spearmanr(prediction.mean[rows], accuracy[rows]).statistic),
+        kendall=estimate(lambda rows: kendall(prediction.mean[rows], accuracy[rows])),
+        spearman=estimate(lambda rows: spearman(prediction.mean[rows], accuracy[rows])),
         rmse=estimate(lambda rows: float(np.sqrt(np.square(error[rows]).mean()))),
         mae=estimate(lambda rows: float(np.abs(error[rows]).mean())),
         bias=estimate(lambda rows: float(error[rows].mean())),

@@ -52,7 +52,7 @@ def test_a_header_cut_short_is_an_empty_file(tmp_path: Path) -> None:
     ("old", "new", "message"),
     [
         ("role,", "rolle,", r"networks\.csv: columns 'rolle,.*; allowed: role,"),
-        ("0.49", "-0.49", r"networks\.csv: line 2 does not fit \(a time is not positive and finite\)"),
+        ("0.49", "-0.49", r"networks\.csv: line 2 does not fit \(ci_low_ms is -0.49; allowed: above 0, at"),
         ("0.49", "nan", r"line 2 does not fit"),
         ("0.49", "fast", r"line 2 does not fit .*fast.*delete its folder and run `nas calibrate` again"),
         (",ok,", ",", r"line 2 does not fit"),

@@ -1,5 +1,6 @@
 """The calibrations in the cache: found again, refused where they do not fit, and made by one process at a time."""
 
+import hashlib
 import json
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
@@ -8,10 +9,12 @@ import pytest
 from tiny_calibration import IMAGES, SPACE, CountingDevice, run
 
 from latency_tables import SimulatedDevice
-from nas.errors import DeviceError, FileFormatError, OutputError
-from nas.files import cache_dir
+from nas.errors import DeviceError, FileFormatError, OutputError, UsageError
+from nas.files import cache_dir, sha256
 from nas.lock import exclusive
 from predictors import calibration_changes, load_calibration
+from predictors.calibration import measured_so_far
+from predictors.calibration_report import CalibrationReport
 from search_spaces import MBConvSpace
 
 pytestmark = pytest.mark.usefixtures("built_once")
@@ -42,24 +45,90 @@ def test_a_device_is_the_same_for_other_images_and_other_spaces(finished: Path) 
     ]
 
 
-@pytest.mark.parametrize("name", ["report.json", "predictor.json", "predictor_table.json", "predictor_table.csv"])
+def refused(match: str) -> None:
+    """Check that the calibration in the cache is refused, also by who would calibrate."""
+    for use in (lambda: load_calibration(SimulatedDevice(), SPACE, **IMAGES), lambda: run(SimulatedDevice())):
+        with pytest.raises(FileFormatError, match=match):
+            use()
+
+
+FILES = ["report.json", "predictor.json", "predictor_table.json", "predictor_table.csv"]
+MEND = r"; delete its folder and run `nas calibrate` again$"
+
+
+@pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("damage", ["cut", "absent", "other"])
-def test_a_damaged_one_is_refused_by_name_and_fresh_mends_it(name: str, damage: str, finished: Path) -> None:
-    path, device = finished / name, SimulatedDevice()
+def test_a_damaged_one_is_refused_by_name(name: str, damage: str, finished: Path) -> None:
+    path = finished / name
     if damage == "absent":
         path.unlink()
         if name == "report.json":  # without it, the calibration is not finished: it goes on from its rows
-            assert load_calibration(device, SPACE, **IMAGES) is None
+            assert load_calibration(SimulatedDevice(), SPACE, **IMAGES) is None
             return
     else:
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] if damage == "cut" else b"{}\n")
-    with pytest.raises(FileFormatError, match=rf"{name}: "):
-        load_calibration(device, SPACE, **IMAGES)
-    with pytest.raises(FileFormatError, match=rf"{name}: .*"):
-        run(device)
-    with pytest.raises(KeyboardInterrupt):  # it begins to measure
-        run(CountingDevice(stop_after=0), fresh=True)
-    assert load_calibration(device, SPACE, **IMAGES) is None
+    refused(rf"{name}: .*{MEND}")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_changed_digit_is_refused_with_both_hashes(name: str, finished: Path) -> None:
+    path = finished / name
+    text = path.read_text()
+    place = max(at for at, character in enumerate(text) if character.isdigit())
+    path.write_text(f"{text[:place]}{(int(text[place]) + 1) % 10}{text[place + 1 :]}")
+    refused(rf"{name}: its SHA-256 is \w{{64}}, not the recorded \w{{64}}{MEND}")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"reference_ms": -1}, "reference_ms is -1; allowed: above 0"),
+        ({"reference_ms": "x"}, "reference_ms is 'x'; allowed: a number"),
+        ({"seconds": None}, "seconds is None; allowed: a number"),
+        ({"seconds": True}, "seconds is True; allowed: a number"),
+        ({"fitted": 10**400}, "fitted is 1000.*; allowed: a whole number"),
+        ({"noisy": 10**400}, "noisy is 1000.*; allowed: a number"),
+        ({"simulated": 1}, "simulated is 1; allowed: true or false"),
+        ({"space": 7}, "space is 7; allowed: text"),
+        ({"random": 5}, "random is 5; allowed: a table"),
+        ({"searched": {}}, "networks is None; allowed: a whole number"),
+    ],
+)
+def test_a_report_of_wrong_types_is_refused(finished: Path, change: dict[str, object], message: str) -> None:
+    report = json.loads((finished / "report.json").read_text())["report"]
+    with pytest.raises(FileFormatError, match=f"^here: {message}$"):
+        CalibrationReport.from_dict({**report, **change}, "here")
+
+
+@pytest.mark.parametrize("content", [{}, {"files": 5, "report": {}}, {"files": {}, "report": 5}])
+def test_a_report_without_hashes_is_refused(finished: Path, content: dict[str, object]) -> None:
+    path = finished / "report.json"
+    head = {name: value for name, value in json.loads(path.read_text()).items() if name.startswith("schema")}
+    path.write_text(json.dumps({**head, **content}))
+    refused(rf"report\.json: it does not hold a report and the hashes of predictor\.json, .*{MEND}")
+
+
+def test_one_that_is_measured_anew_stays_until_the_new_one_is_whole(finished: Path) -> None:
+    before = {path.name: path.read_bytes() for path in finished.iterdir()}
+    assert measured_so_far(SimulatedDevice(), SPACE, **IMAGES) is None
+    with pytest.raises(KeyboardInterrupt):
+        run(CountingDevice(stop_after=1), fresh=True)
+    assert {path.name: path.read_bytes() for path in finished.iterdir()} == before
+    assert run(SimulatedDevice()).reused
+    kept = measured_so_far(SimulatedDevice(), SPACE, **IMAGES)
+    assert kept is not None and kept.exists() and kept.parent != finished
+    with pytest.raises(UsageError, match=r"calibration of inf seconds; allowed: 0 to 1e\+06"):
+        run(SimulatedDevice(), fresh=True, seconds=float("inf"))
+    (finished / "predictor.json").unlink()  # also one that is damaged
+    found = run(SimulatedDevice(), fresh=True)
+    assert not found.reused and found.folder == finished and run(SimulatedDevice()).reused
+    assert [path.name for path in finished.parent.iterdir()] == [finished.name]
+
+
+def test_one_that_was_killed_between_the_old_and_the_new_is_there(finished: Path) -> None:
+    finished.rename(finished.with_name(f".{finished.name}.new"))
+    assert run(SimulatedDevice()).reused
+    assert [path.name for path in finished.parent.iterdir()] == [finished.name]
 
 
 @pytest.mark.parametrize(
@@ -76,18 +145,50 @@ def test_one_of_another_device_or_of_other_images_is_refused(
     finished: Path, name: str, change: dict[str, object], message: str
 ) -> None:
     path = finished / name
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    content = json.loads(path.read_text())
+    inner = content["report"] if name == "report.json" else content
+    inner.update(change)
+    path.write_text(json.dumps(content))
+    seal(finished)
     expected = rf"predictor_table\.json: not of this device and these images \(.*{message}.*\); delete its folder"
     with pytest.raises(FileFormatError, match=expected):
         load_calibration(SimulatedDevice(), SPACE, **IMAGES)
 
 
-def test_rows_of_another_shape_are_refused(finished: Path) -> None:
+def seal(folder: Path) -> None:
+    """Record the hashes of a calibration's files, as its writer does."""
+    path = folder / "report.json"
+    content = json.loads(path.read_text())
+    content["files"] = {name: sha256(folder / name) for name in FILES[1:]}
+    sealed = {name: content[name] for name in ("files", "report")}
+    digest = hashlib.sha256(json.dumps(sealed, sort_keys=True).encode()).hexdigest()
+    path.write_text(json.dumps({**content, "sha256": digest}))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("genes", "0", "has not the 21 genes of a network of space 'tiny'"),
+        ("genes", "99" + " 0" * 20, "has not the 21 genes"),
+        ("genes", "300" + " 0" * 20, "has not the 21 genes"),
+        ("genes", "-1" + " 0" * 20, "has not the 21 genes"),
+        ("role", "rival", "has the role 'rival'; allowed: spread, proposed, random, searched, repeat"),
+        ("role", "repeat", "repeats a network that was not measured before as spread"),
+        ("latency_ms", "1e300", r"does not fit \(latency_ms is 1e\+300; allowed: above 0, at most 1e\+07\)"),
+        ("latency_ms", "nan", r"does not fit \(latency_ms is nan; allowed: above 0"),
+        ("rounds", "0", r"does not fit \(0 rounds; allowed: 1 or more\)"),
+        ("quality", "fine", r"does not fit \(quality is 'fine'; allowed: ok, noisy\)"),
+    ],
+)
+def test_rows_that_no_calibration_has_measured_are_refused(
+    finished: Path, field: str, value: str, message: str
+) -> None:
     (finished / "report.json").unlink()
     rows = finished / "networks.csv"
     header, first, *_ = rows.read_text().splitlines()
-    rows.write_text(f"{header}\n{first} 0\n")
-    with pytest.raises(FileFormatError, match=r"networks\.csv: a row has not the 21 genes of space 'tiny'; delete"):
+    fields = {**dict(zip(header.split(","), first.split(","), strict=True)), field: value}
+    rows.write_text(f"{header}\n{','.join(fields.values())}\n")
+    with pytest.raises(FileFormatError, match=rf"networks\.csv: line 2 {message}.*; delete its folder and run"):
         run(SimulatedDevice())
 
 

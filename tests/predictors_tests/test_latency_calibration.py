@@ -92,7 +92,7 @@ def test_the_time_before_an_interruption_counts() -> None:
     assert found.report.seconds >= 3000
 
 
-def test_fresh_throws_a_finished_one_away_and_goes_on_with_its_own(finished: Path) -> None:
+def test_fresh_goes_on_with_its_own(finished: Path) -> None:
     for stop_after in (1, 2):
         device = CountingDevice(stop_after=stop_after)
         with pytest.raises(KeyboardInterrupt):
