@@ -7,7 +7,7 @@ choices that round to equal channels are the same network: ``canonical`` maps th
 Departure: OFA's stem counts 0.65 and 0.8 inside as two choices; both round to 24 channels.
 
 The blocks of a stage share a width, so a block's cost depends on genes that are not its own: latency tables do not hold
-such a space, and its networks are reached from Python.
+such a space. So no device is calibrated for it, and no command takes it: it is there from Python.
 """
 
 from collections.abc import Sequence
@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from nas.errors import UsageError
 from search_spaces.bottleneck_preset import BottleneckPreset
 from search_spaces.candidate import Block, Candidate
+from search_spaces.choices import check_stages, choice_index, depth_of
 from search_spaces.space import Genes, SearchSpace
 
-KERNEL, PRECISION = 3, "fp32"
+KERNEL, EXPAND, PRECISION = 3, 1, "fp32"  # what no block chooses
+STEM_DEPTHS = (0, 1)
 STEM_GENES = ("stem.inside", "stem.width")
 RESOLUTION, STEM_DEPTH, FIRST_WIDTH = 0, 1, 2
 RESOLUTION_MUTATION = 5.0  # as in the inverted-residual space
@@ -41,7 +43,7 @@ class BottleneckSpace(SearchSpace):
         self._depths = slice(self._widths.stop, self._widths.stop + len(stages))
         self._keeps = slice(self._depths.stop, self._depths.stop + len(self.stage_of))
         depths = [len(stage.depths) for stage in stages]
-        counts = [len(preset.resolutions), 2, *[len(preset.widths)] * (2 + len(stages)), *depths]
+        counts = [len(preset.resolutions), len(STEM_DEPTHS), *[len(preset.widths)] * (2 + len(stages)), *depths]
         self.cardinalities = np.array(counts + [len(preset.keeps)] * len(self.stage_of))
         self._build_tables()
 
@@ -75,7 +77,7 @@ class BottleneckSpace(SearchSpace):
 
     @property
     def feature_names(self) -> tuple[str, ...]:
-        menus = [self.resolutions, (0, 1), *[self.preset.widths] * (2 + len(self.preset.stages))]
+        menus = [self.resolutions, STEM_DEPTHS, *[self.preset.widths] * (2 + len(self.preset.stages))]
         blocks = [f"{name}.keep={keep}" for name in self.block_names for keep in self.preset.keeps]
         top = [f"{name}={value}" for name, menu in zip(self.gene_names, menus, strict=False) for value in menu]
         return (*top, *blocks)
@@ -86,7 +88,7 @@ class BottleneckSpace(SearchSpace):
 
     @property
     def size(self) -> int:
-        total = len(self.resolutions) * 2
+        total = len(self.resolutions) * len(STEM_DEPTHS)
         for part in range(2):
             total *= len(set(self._first_width[part]))
         for number, stage in enumerate(self.preset.stages):
@@ -158,7 +160,7 @@ class BottleneckSpace(SearchSpace):
         row = self.canonical(np.asarray(row)[None])[0]
         there = self.has_block(row[None])[0]
         blocks = [
-            Block(KERNEL, 1, self.preset.keeps[keep], PRECISION) if on else None
+            Block(KERNEL, EXPAND, self.preset.keeps[keep], PRECISION) if on else None
             for keep, on in zip(row[self._keeps], there, strict=True)
         ]
         return Candidate(
@@ -174,38 +176,42 @@ class BottleneckSpace(SearchSpace):
             widths=tuple(self.preset.widths[width] for width in row[self._widths]),
         )
 
-    def genes(self, candidate: Candidate) -> Genes:
-        preset = self.preset
-        if candidate.space != self.name:
-            raise UsageError(f"candidate of space {candidate.space!r}; allowed: {self.name!r}")
-        shape, allowed = [len(stage) for stage in candidate.blocks], [max(stage.depths) for stage in preset.stages]
-        if shape != allowed or len(candidate.widths) != 2 + len(allowed):
+    def check(self, candidate: Candidate) -> None:
+        """Check that the space has every choice of a candidate but the precisions.
+
+        Raises:
+            UsageError: It does not; the message names the choice and what is allowed.
+        """
+        check_stages(candidate, self.preset)
+        widths, count = len(candidate.widths), 2 + len(self.preset.stages)
+        if widths != count:
             raise UsageError(
-                f"candidate: stages of {shape} blocks and {len(candidate.widths)} widths; allowed: {allowed}, null for "
-                f"one left out, and {2 + len(allowed)} widths"
+                f"candidate: {widths} widths; allowed: {count}, the stem's inside, its output, and each stage"
             )
-        row = np.zeros((1, self.num_genes), np.int8)
-        row[0, RESOLUTION] = _index(candidate.resolution, preset.resolutions, "resolution")
-        row[0, STEM_DEPTH] = _index(candidate.stem_depth, (0, 1), "stem depth")
-        row[0, self._widths] = [_index(width, preset.widths, "width") for width in candidate.widths]
-        for number, (entries, stage) in enumerate(zip(candidate.blocks, preset.stages, strict=True)):
-            depth = sum(block is not None for block in entries)
-            if None in entries[:depth]:
-                raise UsageError(f"candidate: stage {number} lacks a block before one it has; allowed: the last ones")
-            row[0, self._depths.start + number] = _index(depth, stage.depths, f"depth of stage {number}")
-        blocks = [block for stage in candidate.blocks for block in stage]
-        for number, block in enumerate(blocks):
+        choice_index(candidate.stem_depth, STEM_DEPTHS, "stem depth")
+        for width in candidate.widths:
+            choice_index(width, self.preset.widths, "width")
+        for name, block in zip(self.block_names, candidate.all_blocks(), strict=True):
             if block is not None:
-                row[0, self._keeps.start + number] = _index(block.keep, preset.keeps, "keep")
+                choice_index(block.kernel, (KERNEL,), f"{name}: kernel")
+                choice_index(block.expand, (EXPAND,), f"{name}: expand")
+                choice_index(block.keep, self.preset.keeps, f"{name}: keep")
+
+    def genes(self, candidate: Candidate) -> Genes:
+        self.check(candidate)
+        preset = self.preset
+        for precision in candidate.precisions:
+            choice_index(precision, self.precisions, "precision")
+        row = np.zeros((1, self.num_genes), np.int8)
+        row[0, RESOLUTION] = preset.resolutions.index(candidate.resolution)
+        row[0, STEM_DEPTH] = choice_index(candidate.stem_depth, STEM_DEPTHS, "stem depth")
+        row[0, self._widths] = [preset.widths.index(width) for width in candidate.widths]
+        depths = [stage.depths.index(depth_of(s)) for stage, s in zip(preset.stages, candidate.blocks, strict=True)]
+        row[0, self._depths] = depths
+        row[0, self._keeps] = [preset.keeps.index(block.keep) if block else 0 for block in candidate.all_blocks()]
         return self.canonical(row)[0]
 
 
 def _first_of_equals(values: Sequence[int]) -> list[int]:
     """Return, for each value, the index of the first that is equal."""
     return [values.index(value) for value in values]
-
-
-def _index(value: object, allowed: Sequence[object], what: str) -> int:
-    if value not in allowed:
-        raise UsageError(f"{what} {value!r}; allowed: {', '.join(map(str, allowed))}")
-    return list(allowed).index(value)

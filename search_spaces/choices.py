@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from nas.errors import UsageError
 from search_spaces.block_tables import BlockPosition
+from search_spaces.bottleneck_preset import BottleneckPreset
 from search_spaces.candidate import Block, Candidate
 from search_spaces.preset import Preset
 
@@ -13,6 +14,22 @@ def check_choices(candidate: Candidate, preset: Preset, positions: Sequence[Bloc
 
     Raises:
         UsageError: The preset lacks one; the message names the block and what is allowed.
+    """
+    check_stages(candidate, preset)
+    if candidate.widths or candidate.stem_depth is not None:
+        raise UsageError(f"candidate with a depth of the stem or with widths; allowed: none in space {preset.name!r}")
+    for position, block in zip(positions, candidate.all_blocks(), strict=True):
+        if block is not None:
+            choice_index(block.kernel, preset.kernels, f"{position.name}: kernel")
+            choice_index(block.expand, preset.expands, f"{position.name}: expand")
+            choice_index(block.keep, preset.keeps, f"{position.name}: keep")
+
+
+def check_stages(candidate: Candidate, preset: Preset | BottleneckPreset) -> None:
+    """Check what is chosen in every family: the space itself, the resolution, and the depths.
+
+    Raises:
+        UsageError: The preset lacks a choice.
     """
     if candidate.space != preset.name:
         raise UsageError(f"candidate of space {candidate.space!r}; allowed: {preset.name!r}")
@@ -25,11 +42,6 @@ def check_choices(candidate: Candidate, preset: Preset, positions: Sequence[Bloc
         if None in blocks[:depth]:
             raise UsageError(f"candidate: stage {stage} lacks a block before one it has; allowed: the last ones")
         choice_index(depth, allowed.depths, f"depth of stage {stage}")
-    for position, block in zip(positions, candidate.all_blocks(), strict=True):
-        if block is not None:
-            choice_index(block.kernel, preset.kernels, f"{position.name}: kernel")
-            choice_index(block.expand, preset.expands, f"{position.name}: expand")
-            choice_index(block.keep, preset.keeps, f"{position.name}: keep")
 
 
 def depth_of(stage: Sequence[Block | None]) -> int:

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from nas.errors import UsageError
 from search_spaces import Candidate
 from search_spaces.bottleneck import BottleneckSpace
-from supernets.subnet import ConvBN, initialise
+from supernets.subnet import ConvBN, initialise, set_batch_norms
 from supernets.supernet import ImageInfo
 
 
@@ -86,9 +85,7 @@ class BottleneckNet(nn.Module):
                 classifier=nn.Linear(width, classes),
             )
         )
-        for layer in self.modules():
-            if isinstance(layer, nn.BatchNorm2d):
-                layer.eps, layer.momentum = preset.bn_eps, preset.bn_momentum
+        set_batch_norms(self, preset)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits ``(n, classes)`` of images ``(n, channels, resolution, resolution)``."""
@@ -114,22 +111,32 @@ class BottleneckSupernet(nn.Module):
         initialise(self, torch.Generator().manual_seed(seed))
 
     def forward(self, x: Tensor, candidate: Candidate) -> Tensor:
-        """Return the candidate's logits ``(n, classes)`` for preprocessed images ``(n, channels, h, w)``."""
-        with torch.device("meta"):
-            shape = self._plain(candidate)
+        """Return the candidate's logits ``(n, classes)`` for preprocessed images ``(n, channels, h, w)``.
+
+        Raises:
+            UsageError: The candidate has a choice that the space lacks.
+        """
+        shape = self._shape(candidate)
         logits: Tensor = functional_call(shape.train(self.training), self._leading(shape), (x,))
         return logits
 
     @torch.no_grad()
     def extract(self, candidate: Candidate) -> BottleneckNet:
-        """Return the candidate as plain torch with copies of its weights, in evaluation mode, on the same device."""
-        subnet = self._plain(candidate)
-        subnet.load_state_dict(self._leading(subnet))
-        return subnet.to(next(self.parameters()).device).eval()
+        """Return the candidate as plain torch with copies of its weights, in evaluation mode, on the same device.
 
-    def _plain(self, candidate: Candidate) -> BottleneckNet:
-        self._check(candidate)
-        return BottleneckNet(self.space, candidate, channels=self.info.channels, classes=len(self.info.classes))
+        Raises:
+            UsageError: The candidate has a choice that the space lacks.
+        """
+        subnet = self._shape(candidate)
+        copies = {name: tensor.clone() for name, tensor in self._leading(subnet).items()}
+        subnet.load_state_dict(copies, assign=True)
+        return subnet.eval()
+
+    def _shape(self, candidate: Candidate) -> BottleneckNet:
+        """Return the candidate's network without memory for its tensors."""
+        self.space.check(candidate)
+        with torch.device("meta"):
+            return BottleneckNet(self.space, candidate, channels=self.info.channels, classes=len(self.info.classes))
 
     def _leading(self, subnet: BottleneckNet) -> dict[str, Tensor]:
         """Return the leading part of each of our tensors, as large as the subnet's of that name."""
@@ -137,11 +144,3 @@ class BottleneckSupernet(nn.Module):
         return {
             name: own[name][tuple(slice(size) for size in tensor.shape)] for name, tensor in subnet.state_dict().items()
         }
-
-    def _check(self, candidate: Candidate) -> None:
-        if candidate.space != self.space.name or candidate.resolution not in self.space.resolutions:
-            sides = ", ".join(map(str, self.space.resolutions))
-            raise UsageError(
-                f"candidate of space {candidate.space!r} at {candidate.resolution} px; this supernet holds "
-                f"{self.space.name!r} at {sides} px"
-            )

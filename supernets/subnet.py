@@ -5,7 +5,7 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-from search_spaces import BlockPosition, Candidate, MBConvSpace, Preset
+from search_spaces import BlockPosition, BottleneckPreset, Candidate, MBConvSpace, Preset
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "hswish": nn.Hardswish, "relu6": nn.ReLU6}
 
@@ -153,7 +153,7 @@ class Subnet(nn.Module):
         return list(zip(names, self.candidate.precisions, strict=True))
 
 
-def set_batch_norms(module: nn.Module, preset: Preset) -> None:
+def set_batch_norms(module: nn.Module, preset: Preset | BottleneckPreset) -> None:
     """Give every batch norm the preset's epsilon and momentum."""
     for layer in module.modules():
         if isinstance(layer, nn.BatchNorm2d):

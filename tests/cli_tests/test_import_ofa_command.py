@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_calibration import PLAN
 
 from latency_tables import get_device
 from latency_tables.device import DEVICES
@@ -141,7 +142,7 @@ def test_a_space_without_a_supernet_is_searched_and_says_so(
     preset: Path, simulated: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     known = known_part(get_space(preset))
-    calibrate(get_device(simulated), known, channels=3, classes=3, seconds=1.0)
+    calibrate(get_device(simulated), known, channels=3, classes=3, plan=PLAN)
     predictor, out = preset.with_name("accuracy.safetensors"), preset.parent / "out"
     random_predictor(known).save(predictor)
     arguments = ["search", "--device", simulated, "--space", str(preset), "--accuracy-predictor", str(predictor)]

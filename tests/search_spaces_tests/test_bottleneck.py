@@ -108,10 +108,11 @@ def test_a_candidates_widths_are_part_of_its_identity() -> None:
     ("change", "message"),
     [
         ({"space": "other"}, "candidate of space 'other'; allowed: 'ofa-resnet50'"),
-        ({"widths": (1.0,)}, r"and 1 widths; allowed: \[4, 4, 6, 4\]"),
+        ({"widths": (1.0,)}, "1 widths; allowed: 6, the stem's inside"),
         ({"widths": (0.7,) * 6}, "width 0.7; allowed: 0.65, 0.8, 1.0"),
         ({"stem_depth": 2}, "stem depth 2; allowed: 0, 1"),
         ({"resolution": 30}, "resolution 30; allowed: 128"),
+        ({"head": "int8"}, "precision 'int8'; allowed: fp32"),
     ],
 )
 def test_a_candidate_with_a_choice_that_the_space_lacks_is_refused(change: dict, message: str) -> None:
@@ -125,9 +126,14 @@ def test_a_stage_that_skips_a_block_or_keeps_another_share_is_refused() -> None:
     gap = (candidate.blocks[0][0], None, *candidate.blocks[0][2:])
     with pytest.raises(UsageError, match="stage 0 lacks a block before one it has"):
         RESNET.genes(replace(candidate, blocks=(gap, *candidate.blocks[1:])))
-    other = (replace(candidate.blocks[0][0], keep=0.5), *candidate.blocks[0][1:])
-    with pytest.raises(UsageError, match=r"keep 0\.5; allowed: 0\.2, 0\.25, 0\.35"):
-        RESNET.genes(replace(candidate, blocks=(other, *candidate.blocks[1:])))
+    for change, message in (
+        ({"keep": 0.5}, r"block_0_0: keep 0\.5; allowed: 0\.2, 0\.25, 0\.35"),
+        ({"kernel": 5}, "block_0_0: kernel 5; allowed: 3"),
+        ({"expand": 6}, "block_0_0: expand 6; allowed: 1"),
+    ):
+        other = (replace(candidate.blocks[0][0], **change), *candidate.blocks[0][1:])
+        with pytest.raises(UsageError, match=message):
+            RESNET.genes(replace(candidate, blocks=(other, *candidate.blocks[1:])))
 
 
 def test_an_unknown_space_lists_what_there_is() -> None:

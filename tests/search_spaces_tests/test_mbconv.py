@@ -188,6 +188,8 @@ def test_a_candidate_of_another_shape_is_refused() -> None:
         ({"resolution": 21}, "resolution 21; allowed: 20, 24, 28"),
         ({"stem": "int4"}, "stem precision 'int4'; allowed: fp32, int8"),
         ({"head": "fp16"}, "head precision 'fp16'; allowed: fp32, int8"),
+        ({"stem_depth": 1}, "a depth of the stem or with widths; allowed: none in space 'fashion-mbv3'"),
+        ({"widths": (1.0,)}, "a depth of the stem or with widths; allowed: none in space 'fashion-mbv3'"),
     ],
 )
 def test_a_candidate_with_a_choice_that_the_space_lacks_is_refused(change: dict, message: str) -> None:
