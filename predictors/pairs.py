@@ -81,7 +81,8 @@ def plan_pairs(space: MBConvSpace, count: int, *, seed: int, mode: str) -> list[
     index = last_new = 0
     while len(planned) < count:
         if index - last_new > PATIENCE:
-            raise UsageError(f"{count} pairs of {space.name} ({mode}): there are only {len(planned)}; ask for fewer")
+            only = f"there are only {len(planned)}; ask for fewer, or give the space more choices"
+            raise UsageError(f"{count} pairs of {space.name} ({mode}): {only}")
         row = draw_row(space, np.random.default_rng((seed, index)), index, mode)
         candidate = space.candidate(row)
         of_the_mode = mode == "fp32" or set(candidate.precisions) != {"fp32"}
