@@ -88,13 +88,13 @@ def collect(
 
 def _copy_supernet(supernet: str, folder: Path) -> None:
     """Put the supernet's file into ``folder`` beside its pairs, so that a search finds it there."""
-    from nas.files import read_bytes, write_bytes
+    from nas.files import exists, read_bytes, write_bytes
     from supernets import supernet_folder
     from supernets.weights import FILE_NAME
 
     source = Path(supernet) if supernet.endswith(".safetensors") else supernet_folder(supernet) / FILE_NAME
     target = folder / FILE_NAME
-    if not target.exists():
+    if not exists(target):
         write_bytes(target, read_bytes(source))
     elif not target.samefile(source) and read_bytes(target) != read_bytes(source):
         raise UsageError(f"{target} is another supernet than {supernet}; name another folder with --out")
