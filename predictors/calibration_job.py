@@ -18,7 +18,7 @@ from latency_tables.builder import timing_model
 from latency_tables.design import distinct, searched_networks, spread_networks, without
 from latency_tables.features import Images, cost_features
 from latency_tables.measurement import OK
-from latency_tables.regression import CostRegression
+from latency_tables.regression import MIN_NETWORKS, CostRegression
 from latency_tables.rows import MeasuredRow, append_rows, genes_of, latencies_of, read_rows
 from latency_tables.table import MEND
 from nas.errors import FileFormatError, UsageError
@@ -36,6 +36,7 @@ RESERVED_BATCHES = 4.0  # time, in batches, kept for one more, the proposals, an
 MOST_SECONDS = 1e6  # more than eleven days
 BATCH_SHARE, JUDGING_SHARE = 0.2, 0.3  # of the time, that timing one batch may take where the plan does not say
 FEWEST_HELD_OUT = 2  # of each role, to speak of their errors
+FEWEST_NETWORKS = MIN_NETWORKS + 2 * FEWEST_HELD_OUT
 MEASURING = MeasuringPlan(values=1, min_rounds=5, max_rounds=5, warm_seconds=0.03)
 SPARE = 4  # random networks drawn for each that is held out, should some be measured already
 JUDGING = replace(MEASURING, min_rounds=9, max_rounds=9)
@@ -91,6 +92,11 @@ class CalibrationJob:
         self.device, self.space, self.images, self.path = device, space, images, path
         self.plan, self.progress = plan, progress
         self.regression = CostRegression(cost_features(space, images))
+        if space.size < FEWEST_NETWORKS:
+            raise UsageError(
+                f"space {space.name!r} has {space.size} networks, too few to calibrate a device for; allowed: "
+                f"{FEWEST_NETWORKS} or more; give its preset more choices"
+            )
         self.rows = read_rows(path)
         _check_rows(path, self.rows, space)
         self.begun = time.perf_counter() - sum(row.seconds for row in self.rows)
@@ -141,7 +147,7 @@ class CalibrationJob:
         if min(len(random) + len(self._of(RANDOM)), len(searched) + len(self._of(SEARCHED))) < FEWEST_HELD_OUT:
             raise UsageError(
                 f"space {self.space.name!r} has {self.space.size} networks, too few to hold some out from the "
-                f"{len(self.rows)} fitted to; allowed: spaces with more"
+                f"{len(self.rows)} fitted to; allowed: spaces with more; give its preset more choices"
             )
         wanted = [(RANDOM, random), (SEARCHED, searched), (REPEAT, again)]
         self._measure_models(wanted, self._limited(self.plan.judging, JUDGING_SHARE))

@@ -2,27 +2,28 @@
 
 Every candidate is cut out, its batch norms are recalibrated on the calibration images, and its accuracy is counted on
 the validation images; test images are never touched. Networks run as their exported files do, in onnxruntime on the
-CPU, or, in fp32, by torch on an accelerator. Each pair is on disk before it is reported: a killed run goes on.
+CPU, or, in fp32, by torch on an accelerator. Each pair is on disk before it is reported: a killed run goes on. The
+processes are joblib's: whoever calls may choose Ray, Dask or threads by ``joblib.parallel_config``.
 """
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from nas.errors import UsageError
+from nas.compression import correct_images, export_candidate
+from nas.errors import OutputError, UsageError
+from nas.lock import exclusive
 from predictors.pairs import Pairs, append_pair, check_mode, measured_ids, open_pairs, plan_pairs, read_pairs
+from predictors.workers import work_for_parent
 from search_spaces import Candidate
-from supernets import Supernet, calibrated_subnet, evaluate_accuracy, prepare, recalibrate_batch_norm
+from supernets import Supernet, evaluate_accuracy, prepare, recalibrate_batch_norm
 from supernets.datasets import ImageSet, Splits
 from supernets.evaluation import RECALIBRATION_IMAGES
 
-SESSION_BATCH = 8  # images per inference of a graph; the fastest on one thread
 TORCH_BATCH = 5000  # images per inference on an accelerator
 
 Progress = Callable[[int, int], None]
@@ -57,31 +58,48 @@ def collect(
     Raises:
         UsageError: The mode is unknown or does not fit the space, ``count`` is more than there are networks, or several
             processes are to share an accelerator.
-        FileFormatError: ``path`` holds pairs of another space or supernet, or is damaged.
+        FileFormatError: ``path`` holds pairs of another space, supernet or images, or is damaged.
+        OutputError: ``path`` cannot be written, or another process writes to it.
     """
     space = supernet.space
     check_mode(space, mode)
     if jobs > 1 and torch.device(device).type != "cpu":
         raise UsageError(f"{jobs} jobs on {device}; allowed: 1 job on an accelerator")
-    fingerprint = supernet_fingerprint(supernet)
+    lock = path.with_name(f".{path.name}.lock")
+    with exclusive(lock, f"{path} is being written", OutputError):
+        _measure_missing(supernet, splits, path, count, mode, seed, torch.device(device), jobs, progress)
+    return read_pairs(path, space, mode)
+
+
+def _measure_missing(
+    supernet: Supernet,
+    splits: Splits,
+    path: Path,
+    count: int,
+    mode: str,
+    seed: int,
+    device: torch.device,
+    jobs: int,
+    progress: Progress,
+) -> None:
+    """Append what ``path`` lacks of the first ``count`` pairs; the arguments are those of ``collect``."""
+    space, fingerprint, data = supernet.space, supernet_fingerprint(supernet), images_fingerprint(splits)
     open_pairs(path)
-    done = measured_ids(path, space, supernet=fingerprint)
-    planned = plan_pairs(space, count, seed=seed, mode=mode)
-    left = [pair for pair in planned if pair.id not in done]
-    by_torch = mode == "fp32" and torch.device(device).type != "cpu"
+    done = measured_ids(path, space, supernet=fingerprint, data=data)
+    left = [pair for pair in plan_pairs(space, count, seed=seed, mode=mode) if pair.id not in done]
     measure: Measure = (
-        TorchAccuracy(supernet, splits, torch.device(device))
-        if by_torch
+        TorchAccuracy(supernet, splits, device)
+        if mode == "fp32" and device.type != "cpu"
         else GraphAccuracy(supernet, splits.calibration, splits.validation)
     )
     progress(count - len(left), count)
     accuracies = _in_order(measure, (space.candidate(pair.row) for pair in left), jobs)
     for number, (pair, accuracy) in enumerate(zip(left, accuracies, strict=True), start=1):
         append_pair(
-            path, space, pair, supernet=fingerprint, mode=mode, accuracy=accuracy, images=len(splits.validation)
-        )
+            path, space, pair, supernet=fingerprint, mode=mode, accuracy=accuracy, images=len(splits.validation),
+            data=data,
+        )  # fmt: skip
         progress(count - len(left) + number, count)
-    return read_pairs(path, space, mode)
 
 
 def supernet_fingerprint(supernet: Supernet) -> str:
@@ -90,6 +108,16 @@ def supernet_fingerprint(supernet: Supernet) -> str:
     for name, tensor in sorted(supernet.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+def images_fingerprint(splits: Splits) -> str:
+    """Return twelve hexadecimal digits of the validation and calibration images and labels: pairs hold for these."""
+    digest = hashlib.sha256()
+    for part in (splits.validation, splits.calibration):
+        for tensor in (part.images, part.labels):
+            digest.update(str(tuple(tensor.shape)).encode())
+            digest.update(tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()[:12]
 
 
@@ -103,14 +131,12 @@ def _in_order(measure: Measure, candidates: Iterable[Candidate], jobs: int) -> I
     from joblib import Parallel, delayed
 
     yield from Parallel(n_jobs=jobs, return_as="generator", max_nbytes="100K")(
-        delayed(_in_worker)(measure, candidate, os.getpid()) for candidate in candidates
+        delayed(_in_worker)(measure, candidate) for candidate in candidates
     )
 
 
-def _in_worker(measure: Measure, candidate: Candidate, parent: int) -> float:
-    if os.getppid() != parent:
-        os._exit(1)  # killed, it could not stop its workers
-    torch.set_num_threads(1)  # as many workers run as there are cores
+def _in_worker(measure: Measure, candidate: Candidate) -> float:
+    work_for_parent()
     return measure(candidate)
 
 
@@ -126,8 +152,9 @@ class TorchAccuracy:
         """Return the fraction of validation images that are right."""
         subnet = self.supernet.extract(candidate).to(self.device)
         calibration, validation = self._prepared(candidate.resolution)
-        recalibrate_batch_norm(subnet, calibration)
-        return evaluate_accuracy(subnet, validation, self.labels, TORCH_BATCH)
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # as exact as on a processor
+            recalibrate_batch_norm(subnet, calibration)
+            return evaluate_accuracy(subnet, validation, self.labels, TORCH_BATCH)
 
     def _prepared(self, resolution: int) -> tuple[Tensor, Tensor]:
         """Return calibration and validation images at a resolution."""
@@ -152,18 +179,8 @@ class GraphAccuracy:
     def __call__(self, candidate: Candidate) -> float:
         """Return the fraction of validation images that are right."""
         from latency_tables.onnxruntime_cpu import OnnxRuntimeCpu
-        from nas.compression import RANGE_IMAGES, activation_ranges, quantize_graph
-        from supernets.graph import to_onnx
 
-        supernet, resolution = self.supernet, candidate.resolution
-        subnet = calibrated_subnet(supernet, candidate, self.calibration)
-        model = to_onnx(subnet, supernet.channels, resolution, batch="N")
-        if set(candidate.precisions) != {"fp32"}:
-            images = prepare(self.calibration.images[:RANGE_IMAGES], resolution, supernet.info)
-            model = quantize_graph(model, dict(subnet.units()), activation_ranges(model, images.numpy()))
+        exported = export_candidate(self.supernet, candidate, self.calibration)
+        model = exported.in_precisions(dict(exported.subnet.units()))
         session = OnnxRuntimeCpu().session(model.SerializeToString())
-        pixels = prepare(self.validation.images, resolution, supernet.info).numpy()
-        starts = range(0, len(pixels), SESSION_BATCH)
-        logits = [session.run(None, {"input": pixels[at : at + SESSION_BATCH]})[0] for at in starts]
-        predicted = np.concatenate(logits).argmax(1)
-        return float((predicted == self.validation.labels.numpy()).mean())
+        return float(correct_images(session, self.validation, candidate.resolution, self.supernet.info).mean())

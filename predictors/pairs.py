@@ -6,7 +6,6 @@ edges; so the other half are drawn at a level, from all choices smallest to all 
 or one each for depth, kernel and width.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.errors import FileFormatError, NasError, UsageError
-from nas.files import read_csv, write_bytes
+from nas.files import append_lines, read_csv
 from search_spaces import Genes, MBConvSpace
 
 SCHEMA_VERSION = 1
-COLUMNS = ("schema_version", "space", "supernet", "mode", "seed", "index", "id", "genes", "accuracy", "images")
+COLUMNS = ("schema_version", "space", "supernet", "mode", "seed", "index", "id", "genes", "accuracy", "images", "data")
+HEADER = ",".join(COLUMNS)
 MODES = ("fp32", "quantized")
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"  # a gene in the file is one of these
 HELD_OUT_EVERY = 5
@@ -45,6 +45,7 @@ class Pairs:
         accuracy: Fractions ``(n,)``.
         index: Number of each pair in its seed ``(n,)``.
         images: Images that each accuracy is counted on.
+        data: Fingerprint of the images.
         supernet: Fingerprint of the supernet.
     """
 
@@ -52,6 +53,7 @@ class Pairs:
     accuracy: NDArray[np.float64]
     index: NDArray[np.int64]
     images: int
+    data: str
     supernet: str
 
     def __len__(self) -> int:
@@ -79,7 +81,8 @@ def plan_pairs(space: MBConvSpace, count: int, *, seed: int, mode: str) -> list[
     index = last_new = 0
     while len(planned) < count:
         if index - last_new > PATIENCE:
-            raise UsageError(f"{count} pairs of {space.name} ({mode}): there are only {len(planned)}; ask for fewer")
+            only = f"there are only {len(planned)}; ask for fewer, or give the space more choices"
+            raise UsageError(f"{count} pairs of {space.name} ({mode}): {only}")
         row = draw_row(space, np.random.default_rng((seed, index)), index, mode)
         candidate = space.candidate(row)
         of_the_mode = mode == "fp32" or set(candidate.precisions) != {"fp32"}
@@ -141,47 +144,38 @@ def sample_graded(space: MBConvSpace, rng: np.random.Generator, *, together: boo
 
 
 def open_pairs(path: Path) -> None:
-    """Make ``path`` ready for appending: write the header if it is new, drop a last line that a kill cut short."""
-    if not path.exists():
-        write_bytes(path, (",".join(COLUMNS) + "\n").encode())
-    content = path.read_bytes()
-    if not content.endswith(b"\n"):
-        write_bytes(path, content[: content.rfind(b"\n") + 1] or (",".join(COLUMNS) + "\n").encode())
+    """Make ``path`` ready for appending: write the header if it is new, drop a last line that was cut short."""
+    append_lines(path, HEADER, [])
 
 
 def append_pair(
-    path: Path, space: MBConvSpace, pair: PlannedPair, *, supernet: str, mode: str, accuracy: float, images: int
+    path: Path,
+    space: MBConvSpace,
+    pair: PlannedPair,
+    *,
+    supernet: str,
+    mode: str,
+    accuracy: float,
+    images: int,
+    data: str,
 ) -> None:
     """Append one measured pair as one line, synced to disk."""
     genes = "".join(DIGITS[gene] for gene in pair.row)
-    values = (
-        SCHEMA_VERSION,
-        space.preset.digest,
-        supernet,
-        mode,
-        pair.seed,
-        pair.index,
-        pair.id,
-        genes,
-        f"{accuracy:.6f}",
-        images,
-    )
-    with open(path, "ab", buffering=0) as file:
-        file.write((",".join(map(str, values)) + "\n").encode())
-        os.fsync(file.fileno())
+    origin = (SCHEMA_VERSION, space.preset.digest, supernet, mode, pair.seed, pair.index, pair.id)
+    line = ",".join(map(str, (*origin, genes, f"{accuracy:.6f}", images, data)))
+    append_lines(path, HEADER, [line])
 
 
-def measured_ids(path: Path, space: MBConvSpace, *, supernet: str) -> set[str]:
-    """Return the ids of the candidates in a file, after checking that it is of this space and this supernet.
+def measured_ids(path: Path, space: MBConvSpace, *, supernet: str, data: str) -> set[str]:
+    """Return the ids of the candidates in a file, after checking that it is of this space, supernet and images.
 
     Raises:
-        FileFormatError: The file is damaged, or holds pairs of another space or supernet.
+        FileFormatError: The file is damaged, or holds pairs of another space or supernet, or on other images.
     """
     rows = _rows(path, space)
-    for row in rows:
-        if row["supernet"] != supernet:
-            found = row["supernet"]
-            raise FileFormatError(f"{path}: pairs of supernet {found}, this one is {supernet}; name another file")
+    for column, name, own in (("supernet", "supernet", supernet), ("data", "images", data)):
+        if other := {row[column] for row in rows} - {own}:
+            raise FileFormatError(f"{path}: pairs of {name} {min(other)}, not {own}; name another file")
     return {row["id"] for row in rows}
 
 
@@ -195,17 +189,18 @@ def read_pairs(path: Path, space: MBConvSpace, mode: str) -> Pairs:
     if not rows:
         raise FileFormatError(f"{path}: no pairs of mode {mode!r}; collect some first")
     lines = sorted(_parsed(path, rows, space.num_genes), key=lambda line: line[:2])
-    images, supernets = {line[4] for line in lines}, {row["supernet"] for row in rows}
-    if len(images) > 1 or len(supernets) > 1:
-        found = f"{sorted(images)} images and supernets {sorted(supernets)}"
-        raise FileFormatError(f"{path}: accuracies on {found}; allowed: one of each")
+    origins = {(row["images"], row["data"], row["supernet"]) for row in rows}
+    if len(origins) > 1:
+        found = "; ".join(f"{count} images {data}, supernet {supernet}" for count, data, supernet in sorted(origins))
+        raise FileFormatError(f"{path}: accuracies of several kinds: {found}; allowed: one")
     genes = np.array([line[2] for line in lines])
     try:
         canonical = space.validate(genes)
     except NasError as error:
         raise FileFormatError(f"{path}: {error}") from error
     accuracy, index = np.array([line[3] for line in lines]), np.array([line[1] for line in lines])
-    return Pairs(canonical, accuracy, index, images.pop(), supernets.pop())
+    [(_, data, supernet)] = origins
+    return Pairs(canonical, accuracy, index, lines[0][4], data, supernet)
 
 
 def _rows(path: Path, space: MBConvSpace) -> list[dict[str, str]]:

@@ -60,6 +60,10 @@ class BottleneckSpace(SearchSpace):
             self._depth_values[number, : len(stage.depths)] = stage.depths
 
     @property
+    def digest(self) -> str:
+        return f"{self.preset.digest}-{PRECISION}"
+
+    @property
     def num_blocks(self) -> int:
         """Blocks of the deepest network."""
         return len(self.stage_of)

@@ -24,12 +24,12 @@ depths = [2, 3, 4]
 """
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from nas.errors import FileFormatError
 from nas.files import read_bytes
-from search_spaces.preset import NAME, SCHEMA_VERSION, Stage, make_divisible
+from search_spaces.preset import NAME, SCHEMA_VERSION, Stage, digest_of, make_divisible
 from search_spaces.toml_tables import TableReader
 
 FAMILY = "bottleneck"
@@ -52,6 +52,11 @@ class BottleneckPreset:
     stages: tuple[Stage, ...]
     bn_eps: float
     bn_momentum: float
+
+    @property
+    def digest(self) -> str:
+        """Twelve hexadecimal digits that change whenever a choice changes."""
+        return digest_of({**asdict(self), "summary": ""})
 
     def stem_out(self, width: float) -> int:
         """Return the channels of the stem's output under a multiplier."""

@@ -94,6 +94,10 @@ class MBConvSpace(SearchSpace):
             total *= sum(prod(counts[:depth]) for depth in stage.depths)
         return total
 
+    @property
+    def digest(self) -> str:
+        return f"{self.preset.digest}-{'-'.join(self.precisions)}"
+
     def block_choices(self, block: int) -> tuple[BlockChoice, ...]:
         """Return the distinct choices of block position ``block``; choice ``i`` has code ``i + 1``."""
         return self._tables.choices[block]

@@ -133,8 +133,12 @@ class Preset:
     @property
     def digest(self) -> str:
         """Twelve hexadecimal digits that change whenever a choice changes; keys at their defaults do not count."""
-        content = {**_without_defaults(self), "summary": ""}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+        return digest_of({**_without_defaults(self), "summary": ""})
+
+
+def digest_of(content: dict[str, Any]) -> str:
+    """Return twelve hexadecimal digits of JSON content."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def make_divisible(value: float, divisor: int) -> int:

@@ -35,6 +35,11 @@ class SearchSpace(ABC):
 
     @property
     @abstractmethod
+    def digest(self) -> str:
+        """Short hash of every choice and of the menu of precisions: equal digests, equal networks behind equal rows."""
+
+    @property
+    @abstractmethod
     def gene_names(self) -> tuple[str, ...]:
         """What each gene chooses, such as ``depth_1`` or ``block_1_0.kernel``."""
 

@@ -5,9 +5,10 @@ from typing import Annotated
 import typer
 
 from nas.cli.interrupt import kept_after_interrupt
-from nas.cli.options import DEFAULT_SPACE, Device, Json, Quiet, Space, Supernet
+from nas.cli.options import Device, Json, Quiet, Space, Supernet
 from nas.cli.output import print_json
 from nas.cli.progress import progress_on
+from nas.defaults import SPACE
 
 
 def calibrate(
@@ -16,7 +17,9 @@ def calibrate(
     supernet: Supernet = None,
     seconds: Annotated[
         float | None,
-        typer.Option("--seconds", metavar="S", min=1, help="About how long it may take, instead of about a minute."),
+        typer.Option(
+            "--seconds", metavar="S", min=1, max=86_400, help="About how long it may take, instead of about a minute."
+        ),
     ] = None,
     recalibrate: Annotated[
         bool, typer.Option("--recalibrate", help="Measure anew, even if this device is known.")
@@ -33,17 +36,21 @@ def calibrate(
     from latency_tables import get_device
     from nas.export import Progress
     from nas.export.scoring import calibrated, open_supernet
-    from nas.files import cache_dir
+    from predictors.calibration import measured_so_far
     from search_spaces import MBConvSpace
     from supernets import get_supernet
 
     on = get_device(device)
     untrained = supernet is None  # timing does not depend on the weights
-    net = get_supernet(space or DEFAULT_SPACE, pretrained=False) if untrained else open_supernet(str(supernet), space)
+    net = get_supernet(space or SPACE, pretrained=False) if untrained else open_supernet(str(supernet), space)
     preset = net.space.preset
     menu = MBConvSpace(preset, [name for name in preset.precisions if name in on.precisions])
-    kept = f"what was measured is kept in {cache_dir()}; the same command goes on"
-    with kept_after_interrupt(lambda: kept), progress_on(quiet) as display:
+
+    def kept() -> str:
+        path = measured_so_far(on, menu, channels=net.channels, classes=net.classes)
+        return f"what was measured is kept in {path}; the same command goes on" if path else "nothing was measured yet"
+
+    with kept_after_interrupt(kept), progress_on(quiet) as display:
         found = calibrated(
             on, menu, net, fresh=recalibrate, seconds=seconds, progress=Progress(display.listener, display.note)
         )

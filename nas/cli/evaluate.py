@@ -25,6 +25,7 @@ def evaluate(
     protocol, and prints what the bundle's report says beside it.
     """
     from latency_tables import get_device
+    from nas.cli.search_report import drift_lines
     from nas.export import Progress, load_bundle
     from nas.export.evaluation import evaluate_bundle
 
@@ -51,6 +52,8 @@ def evaluate(
     )  # fmt: skip
     if "warning" in opened.report:
         print(f"{opened.report['warning']}.")
+    for line in drift_lines(now["drift"]):
+        print(line)
     if not result["same_device"]:
         here = result["device"]["fingerprint"]
         print(f"The report is of another device: fingerprint {reported['fingerprint']}, here {here}.")

@@ -1,9 +1,12 @@
 """Options that several commands share."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from nas.defaults import SPACE
 
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="What to measure on; `nas devices` lists them.")]
 Data = Annotated[
@@ -23,9 +26,8 @@ TrainingData = Annotated[
 ]  # fmt: skip
 Space = Annotated[
     str | None,
-    typer.Option("--space", metavar="NAME", help="A space of `nas spaces`; fashion-mbv3 if nothing else is said."),
+    typer.Option("--space", metavar="NAME", help=f"A space of `nas spaces`; {SPACE} if nothing else is said."),
 ]
-DEFAULT_SPACE = "fashion-mbv3"
 Supernet = Annotated[
     str | None,
     typer.Option(
@@ -33,6 +35,29 @@ Supernet = Annotated[
         "without it, the one that ships for the space.",
     ),
 ]  # fmt: skip
-Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Everything random follows from it.")]
+MOST_SEED = 2**63 - 1  # of numpy's and torch's generators alike
+Seed = Annotated[
+    int, typer.Option("--seed", metavar="N", min=0, max=MOST_SEED, help="Everything random follows from it.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output and nothing else there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; errors and the result only.")]
+
+
+def check_torch_device(name: str) -> None:
+    """Check what ``--torch-device`` was given, before any work.
+
+    Raises:
+        UsageError: It is no processor that networks are run on here, or torch cannot use it.
+    """
+    import torch
+
+    from nas.errors import UsageError
+
+    reason = "" if re.fullmatch(r"cpu|mps|cuda(:[0-9]{1,2})?", name) else "not known"
+    try:
+        if not reason:
+            torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = (str(error).splitlines() or ["torch cannot use it"])[0]
+    if reason:
+        raise UsageError(f"--torch-device {name!r}: {reason}; allowed: cpu, or cuda, cuda:1 or mps where torch has it")

@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from nas.cli.interrupt import kept_after_interrupt
-from nas.cli.options import DEFAULT_SPACE, Data, Device, Json, Quiet, Seed, Space, Supernet
+from nas.cli.options import Data, Device, Json, Quiet, Seed, Space, Supernet
 from nas.cli.output import print_json
 from nas.cli.progress import progress_on
+from nas.defaults import BUDGET, FINALISTS, MOST_FINALISTS, SPACE
 
 
 def search(
@@ -33,18 +34,18 @@ def search(
     strategy: Annotated[
         str, typer.Option("--strategy", metavar="NAME", help="How to search; `nas strategies` lists them.")
     ] = "evolution",
-    budget: Annotated[int, typer.Option("--budget", metavar="N", min=1, help="Candidates to score.")] = 400_000,
+    budget: Annotated[int, typer.Option("--budget", metavar="N", min=1, help="Candidates to score.")] = BUDGET,
     seed: Seed = 0,
     finalists: Annotated[
-        int, typer.Option("--finalists", metavar="N", min=1, max=64, help="Networks to export and measure.")
-    ] = 8,
+        int, typer.Option("--finalists", metavar="N", min=1, max=MOST_FINALISTS, help="Networks to export and measure.")
+    ] = FINALISTS,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="DIR", help="New folder of the results; without it, nas-search/DEVICE-TIME."),
     ] = None,
     storage: Annotated[
         Path | None,
-        typer.Option("--storage", metavar="FILE", help="Keep the search's state there; go on from it if it exists."),
+        typer.Option("--storage", metavar="FILE", help="Keep the search's state in it; go on from it if it exists."),
     ] = None,
     recalibrate: Annotated[
         bool, typer.Option("--recalibrate", help="Measure the device anew, even if it is known.")
@@ -72,7 +73,7 @@ def search(
     get_strategy(strategy)
     if space is not None:
         get_space(space)
-    ships = (space or DEFAULT_SPACE) in list_supernets()
+    ships = (space or SPACE) in list_supernets()
     if supernet is None and accuracy_predictor is None and not ships:
         raise UsageError(
             f"no supernet ships for space {space!r}; name one with --supernet, or search without weights by a "
@@ -82,7 +83,7 @@ def search(
     job = SearchJob(
         device=get_device(device),
         out=out or Path("nas-search", f"{device}-{datetime.now():%Y%m%d-%H%M%S}"),
-        supernet=supernet or space or DEFAULT_SPACE,
+        supernet=supernet or space or SPACE,
         space=space,
         data=data,
         limit_ms=latency,

@@ -3,10 +3,11 @@
 import shutil
 from pathlib import Path
 
+from latency_tables import FULL
 from nas.cli.output import print_table
 from nas.export import Outcome
 from nas.export.finalists import FINALIST, Entry, Verified
-from nas.export.outcome import Mixing
+from nas.export.outcome import DRIFT_WORTH_SAYING, Mixing, PredictionErrors
 from nas.export.result import bundle_name
 
 COLUMNS = ("", "network", "what", "px", "blocks", "int8", "valid. %", "pred. %", "test %", "ms", "±", "pred. ms")
@@ -38,15 +39,15 @@ def summary(outcome: Outcome, out: Path) -> list[str]:
     """Return the sentences below the table."""
     errors, chosen = outcome.errors, outcome.chosen
     seconds = ", ".join(f"{stage} {value:.0f} s" for stage, value in outcome.seconds.items())
-    accuracy = (
-        "" if errors.accuracy_mean is None else (f" and {100 * errors.accuracy_mean:.2f} points of accuracy on average")
-    )
     lines = [
         *([f"{outcome.warning}; batch norms and checks are of random inputs."] if outcome.warning else []),
         "valid.: accuracy on validation images, which chose; test: on test images, which chose nothing; "
-        "ms ±: median and half its 95 % interval; pred.: as the search predicted it.",
+        f"ms: median over rounds of the {100 * FULL.slice_quantile:.0f}th percentile of {1000 * FULL.slice_seconds:g} "
+        "ms slices, ±: half its 95 % interval; pred.: as the search predicted it.",
         f"Predictions were off by {100 * errors.latency_median:.1f} % of latency in the median (at most "
-        f"{100 * errors.latency_worst:.1f} %){accuracy}.",
+        f"{100 * errors.latency_worst:.1f} %){_accuracy_errors(errors)}.",
+        *drift_lines(outcome.drift),
+        *(f"Left out: {one.entry.name}, {one.reason}." for one in outcome.failed),
         *(_mixing_line(mixing) for mixing in outcome.mixing),
         f"{outcome.evaluated:,} candidates scored; {seconds}. All results: {out}",
     ]
@@ -54,6 +55,26 @@ def summary(outcome: Outcome, out: Path) -> list[str]:
         why = "the front's knee" if outcome.limit_ms is None else f"the most accurate within {outcome.limit_ms:g} ms"
         lines.append(f"Chosen, {why}: {out / bundle_name(chosen)}  (again: nas evaluate {out / bundle_name(chosen)})")
     return lines
+
+
+def _accuracy_errors(errors: PredictionErrors) -> str:
+    if errors.accuracy_mean is None or errors.test_accuracy_mean is None:
+        return ""
+    return (
+        f" and on average by {100 * errors.accuracy_mean:.2f} points of validation accuracy, "
+        f"{100 * errors.test_accuracy_mean:.2f} of test accuracy"
+    )
+
+
+def drift_lines(drift: float) -> list[str]:
+    """Return a line where the machine's speed is not what it was: ``drift`` is how many times slower it is."""
+    if abs(drift - 1) <= DRIFT_WORTH_SAYING:
+        return []
+    change = f"{100 * abs(drift - 1):.0f} % {'slower' if drift > 1 else 'faster'}"
+    return [
+        f"The machine is now {change} than when it was calibrated; latencies are at its speed of then, raw_ms in the "
+        "results is as the clock gave it; --recalibrate measures it anew."
+    ]
 
 
 def _cells(outcome: Outcome, one: Verified) -> list[str]:
@@ -83,11 +104,13 @@ def _what(entry: Entry) -> str:
 
 def _mixing_line(mixing: Mixing) -> str:
     mixed = mixing.mixed
+    gains = {name: [100 * value for value in (gain.low, gain.high)] for name, gain in mixing.gains.items()}
     figures = ", ".join(
-        f"all {precision} {twin.latency.latency_ms:.4f} ms at {100 * twin.accuracy:.2f} %"
+        f"all {precision} {twin.latency.latency_ms:.4f} ms at {100 * twin.accuracy:.2f} % "
+        f"(mixing gains {gains[precision][0]:+.2f} to {gains[precision][1]:+.2f})"
         for precision, twin in mixing.twins.items()
     )
     return (
-        f"Mixing precisions {'wins' if mixing.wins else 'does not win'} in {mixed.entry.candidate.id}: "
+        f"Mixing precisions {'wins' if mixing.wins else 'is not shown to win'} in {mixed.entry.candidate.id}: "
         f"{mixed.latency.latency_ms:.4f} ms at {100 * mixed.accuracy:.2f} %; {figures}."
     )

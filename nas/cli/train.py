@@ -8,19 +8,20 @@ from typing import Annotated, Any
 import typer
 
 from nas.cli.interrupt import kept_after_interrupt
-from nas.cli.options import DEFAULT_SPACE, Quiet, Seed, TrainingData
+from nas.cli.options import Quiet, Seed, TrainingData, check_torch_device
 from nas.cli.progress import Display, progress_on
+from nas.defaults import SPACE
 
 
 def train(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the run and, at its end, the supernet.")],
     space: Annotated[
         str, typer.Option("--space", metavar="NAME", help="A space of `nas spaces`, or a TOML preset.")
-    ] = DEFAULT_SPACE,
+    ] = SPACE,
     data: TrainingData = None,
     seed: Seed = 0,
     epochs_scale: Annotated[
-        float, typer.Option("--epochs-scale", metavar="X", min=0.001, help="Factor on every stage's epochs.")
+        float, typer.Option("--epochs-scale", metavar="X", min=0.001, max=1000, help="Factor on every stage's epochs.")
     ] = 1.0,
     batch_size: Annotated[
         int | None,
@@ -58,7 +59,7 @@ def train(
         check_new_folder(out)
     elif not has_run(out):
         raise UsageError(f"--resume: there is no run in {out}; leave --resume out to start one")
-    _check_torch_device(torch_device)
+    check_torch_device(torch_device)
     info = inspect_data(data)
 
     def kept() -> str:
@@ -90,15 +91,3 @@ def _reporter(display: Display) -> Callable[[dict[str, Any]], None]:
             display.note(f"{head}: {', '.join(figures)}")
 
     return report
-
-
-def _check_torch_device(name: str) -> None:
-    import torch
-
-    from nas.errors import UsageError
-
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"--torch-device {name}: {reason}; allowed: cpu, or cuda where there is a GPU") from error

@@ -1,6 +1,6 @@
 """Compression: precision and pruning, chosen per block."""
 
-from nas.compression.exported import SESSION_BATCH, Exported, correct_images, export_candidate
+from nas.compression.exported import Exported, correct_images, export_candidate
 from nas.compression.gates import ParityReport, executed_operators, parity, quantized_convs
 from nas.compression.qdq import quantize_graph
 from nas.compression.ranges import RANGE_IMAGES, Ranges, activation_ranges
@@ -8,7 +8,6 @@ from nas.compression.units import expected_quantized_convs
 
 __all__ = [
     "RANGE_IMAGES",
-    "SESSION_BATCH",
     "Exported",
     "ParityReport",
     "Ranges",

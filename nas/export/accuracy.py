@@ -1,4 +1,4 @@
-"""Accuracy of an exported file: the session that is timed, on stored images."""
+"""What an exported file gets right: the session that is timed, on stored images."""
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -6,19 +6,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from latency_tables import Device
+from nas.compression import correct_images
 from nas.errors import DataError, UsageError
-from predictors.collect import SESSION_BATCH
-from supernets import ImageInfo, prepare
+from supernets import ImageInfo
 from supernets.datasets import ImageSet, Splits, load_splits
 
 if TYPE_CHECKING:
     import onnxruntime
 
-CHUNK = 512  # images preprocessed at once
 WORKERS = 2
 
+Correct = NDArray[np.bool_]
 Progress = Callable[[int, int], None]  # (done, total)
 
 
@@ -37,33 +38,26 @@ def open_session(device: Device, model: bytes) -> "onnxruntime.InferenceSession"
     return device.session(model)
 
 
-def file_accuracy(session: "onnxruntime.InferenceSession", images: ImageSet, resolution: int, info: ImageInfo) -> float:
-    """Return the fraction of ``images`` whose largest logit, by the exported model, is at the label."""
-    correct = 0
-    for chunk, labels in zip(images.images.split(CHUNK), images.labels.split(CHUNK), strict=True):
-        pixels = np.split(prepare(chunk, resolution, info).numpy(), range(SESSION_BATCH, len(chunk), SESSION_BATCH))
-        logits = [session.run(None, {"input": batch})[0] for batch in pixels]
-        correct += int((np.concatenate(logits).argmax(1) == labels.numpy()).sum())
-    return correct / len(images)
-
-
-def file_accuracies(
+def count_correct(
     jobs: Mapping[str, tuple["onnxruntime.InferenceSession", int]],
     images: ImageSet,
     info: ImageInfo,
     progress: Progress = lambda done, total: None,
-) -> dict[str, float]:
-    """Return the accuracy of several exported models, two at a time (their sessions have one thread each).
+) -> dict[str, Correct]:
+    """Return which images several exported models get right, two at a time (their sessions have one thread each).
 
     Args:
         jobs: Name to session and resolution.
         images: What they are evaluated on.
         info: How images are normalised.
         progress: Called after each model.
+
+    Returns:
+        Name to one truth value an image, ``(n,)``; the mean is the accuracy.
     """
     with ThreadPoolExecutor(WORKERS) as pool:
         futures = {
-            name: pool.submit(file_accuracy, session, images, resolution, info)
+            name: pool.submit(correct_images, session, images, resolution, info)
             for name, (session, resolution) in jobs.items()
         }
         results = {}

@@ -1,16 +1,19 @@
 """A bundle measured again: the accuracy and the latency of its model beside what its report says."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 from latency_tables import FULL, Device, MeasuringPlan
+from nas.compression import correct_images
 from nas.errors import FileFormatError
-from nas.export.accuracy import file_accuracy, matching_splits, open_session
+from nas.export.accuracy import matching_splits, open_session
 from nas.export.bundle import REPORT, Bundle
 from nas.export.progress import NO_PROGRESS, Progress
+from nas.export.result import LATENCY
 from supernets.datasets import ImageSet
 
-FIGURES = ("accuracy", "test_accuracy", "latency_ms", "ci_low_ms", "ci_high_ms", "quality")
+FIGURES = ("accuracy", "test_accuracy", *LATENCY)
 
 
 def evaluate_bundle(
@@ -32,11 +35,10 @@ def evaluate_bundle(
 
     Returns:
         ``id``, ``device``, ``same_device``, ``reported`` and ``now``, the last two with ``accuracy``, ``test_accuracy``
-        (fractions; None where the weights are untrained), ``latency_ms``, ``ci_low_ms``, ``ci_high_ms`` and
-        ``quality``.
+        (fractions; None where the weights are untrained) and the latency's figures, as in ``result.json``.
 
     Raises:
-        FileFormatError: The report lacks a figure.
+        FileFormatError: The report lacks a figure, or has one that cannot be.
         DataError: The images are missing, or have other classes.
         DeviceError: The device cannot measure.
     """
@@ -46,6 +48,9 @@ def evaluate_bundle(
         baseline_ms = bundle.report["latency"]["baseline_ms"]
     except (KeyError, TypeError) as error:
         raise FileFormatError(f"{bundle.path / REPORT}: it has no measured {error}") from error
+    if baseline_ms is not None and not (_is_number(baseline_ms) and 0 < baseline_ms < math.inf):
+        where = f"{bundle.path / REPORT}: baseline_ms {baseline_ms!r}"
+        raise FileFormatError(f"{where}; allowed: null, or milliseconds above 0")
     size = max(bundle.preset.resolutions)
     parts: list[tuple[str, ImageSet]] = []
     if reported["accuracy"] is not None:  # else the weights are untrained
@@ -59,7 +64,7 @@ def evaluate_bundle(
     session, resolution = open_session(device, bundle.onnx_model), bundle.candidate.resolution
     accuracy: dict[str, float | None] = {"accuracy": None, "test_accuracy": None}
     for done, (name, images) in enumerate(parts, start=1):
-        accuracy[name] = file_accuracy(session, images, resolution, bundle.images)
+        accuracy[name] = float(correct_images(session, images, resolution, bundle.images).mean())
         progress.part("evaluate")(done, 2)
     now = {**accuracy, **{name: getattr(timing, name) for name in FIGURES if name not in accuracy}}
     return {
@@ -69,3 +74,7 @@ def evaluate_bundle(
         "reported": reported,
         "now": now,
     }
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

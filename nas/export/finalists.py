@@ -2,7 +2,8 @@
 
 One batch holds the search's finalists, the baselines, and the twins of mixed finalists (the same architecture in one
 precision throughout), because only latencies of one interleaved run may be compared. Candidates that differ in
-precision alone share the extracted network, its recalibrated batch norms and its activation ranges.
+precision alone share the extracted network, its recalibrated batch norms and its activation ranges. A network that does
+not pass its gates is left out and listed; the job goes on with the others.
 """
 
 import copy
@@ -10,18 +11,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
 from onnx import ModelProto
 
 from latency_tables import FULL, Device, Measurement, MeasuringPlan
-from nas.compression import RANGE_IMAGES, Ranges, activation_ranges, parity, quantize_graph
+from nas.compression import Exported, export_candidate, parity
 from nas.errors import VerificationError
-from nas.export.accuracy import file_accuracies, open_session
+from nas.export.accuracy import Correct, count_correct, open_session
 from nas.export.progress import NO_PROGRESS, Progress
 from search_spaces import Candidate
-from supernets import Subnet, Supernet, calibrated_subnet, prepare
+from supernets import Subnet, Supernet
 from supernets.datasets import Splits
-from supernets.graph import to_onnx
 
 FINALIST, BASELINE, TWIN = "finalist", "baseline", "twin"
 PARITY_IMAGES = 64  # calibration images that the gates compare outputs on
@@ -55,21 +54,39 @@ class Verified:
     Attributes:
         entry: What was planned.
         built: What ships.
-        accuracy: Fraction of the validation images; chooses. The predicted one where there are no images.
-        test_accuracy: Fraction of the test images; for the report only. None where there are no images.
+        correct: Which of the validation images it gets right, ``(n,)``; chooses. Empty where there are no images.
+        test_correct: Which of the test images, likewise; for the report only.
         latency: Of the exported file.
     """
 
     entry: Entry
     built: Built
-    accuracy: float
-    test_accuracy: float | None
+    correct: Correct
+    test_correct: Correct
     latency: Measurement
 
     @property
     def counted(self) -> bool:
-        """Whether the accuracy was counted on images."""
-        return self.test_accuracy is not None
+        """Whether there were images to count the accuracy on."""
+        return len(self.correct) > 0
+
+    @property
+    def accuracy(self) -> float:
+        """Fraction of the validation images; the predicted one where there are none."""
+        return float(self.correct.mean()) if self.counted else self.entry.accuracy
+
+    @property
+    def test_accuracy(self) -> float | None:
+        """Fraction of the test images; None where there are none."""
+        return float(self.test_correct.mean()) if len(self.test_correct) else None
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A network that was left out, and the gate that it did not pass."""
+
+    entry: Entry
+    reason: str
 
 
 def verify(
@@ -82,7 +99,7 @@ def verify(
     seed: int = 0,
     baseline_ms: float | None = None,
     progress: Progress = NO_PROGRESS,
-) -> list[Verified]:
+) -> tuple[list[Verified], list[Failed]]:
     """Export, check, time and evaluate networks; equal candidates are one model.
 
     Args:
@@ -93,59 +110,62 @@ def verify(
         plan: The measuring protocol's numbers.
         seed: Of the order of the timings.
         baseline_ms: What the reference net took when the latencies were predicted; see ``Device.measure_many``.
-        progress: Called with (stage, done, total).
+        progress: Called with (stage, done, total), and told of every network that is left out.
+
+    Returns:
+        The networks that passed their gates, and those that did not, both in the order of ``entries``.
 
     Raises:
-        VerificationError: A model does not pass its gates.
+        VerificationError: No finalist passes its gates.
         DeviceError: The device cannot run or time a model.
     """
     candidates = {entry.candidate.id: entry.candidate for entry in entries}
-    built = build_all(list(candidates.values()), supernet=supernet, splits=splits, progress=progress)
+    built, reasons = build_all(list(candidates.values()), supernet=supernet, splits=splits, progress=progress)
+    if not any(entry.role == FINALIST and entry.candidate.id in built for entry in entries):
+        key, reason = next(iter(reasons.items()))
+        raise VerificationError(f"no finalist passes its checks; network {key}: {reason}")
     files = {key: one.model.SerializeToString() for key, one in built.items()}
     timings = device.measure_many(
         files, plan=plan, seed=seed, baseline_ms=baseline_ms, progress=progress.part("time"), note=progress.note
     )
     jobs = {key: (open_session(device, files[key]), candidates[key].resolution) for key in built}
-    validation: dict[str, float] = {}
-    test: dict[str, float] = {}
-    if len(splits.test):
-        validation = file_accuracies(jobs, splits.validation, supernet.info, progress.part("validate"))
-        test = file_accuracies(jobs, splits.test, supernet.info, progress.part("test"))
-    return [
-        Verified(entry, built[key], validation.get(key, entry.accuracy), test.get(key), timings[key])
-        for entry, key in ((entry, entry.candidate.id) for entry in entries)
+    validation = count_correct(jobs, splits.validation, supernet.info, progress.part("validate"))
+    test = count_correct(jobs, splits.test, supernet.info, progress.part("test"))
+    keyed = [(entry, entry.candidate.id) for entry in entries]
+    verified = [
+        Verified(entry, built[key], validation[key], test[key], timings[key]) for entry, key in keyed if key in built
     ]
+    return verified, [Failed(entry, reasons[key]) for entry, key in keyed if key in reasons]
 
 
 def build_all(
     candidates: Sequence[Candidate], *, supernet: Supernet, splits: Splits, progress: Progress = NO_PROGRESS
-) -> dict[str, Built]:
-    """Extract, recalibrate, export, quantize and check; the result is by candidate id.
+) -> tuple[dict[str, Built], dict[str, str]]:
+    """Extract, recalibrate, export, quantize and check.
 
-    Raises:
-        VerificationError: A model does not pass its gates.
+    Returns:
+        Candidate id to what was built, and, for those that do not pass their gates, to the reason.
     """
-    report, built = progress.part("export"), {}
+    report = progress.part("export")
+    built: dict[str, Built] = {}
+    failed: dict[str, str] = {}
     for group in _by_architecture(candidates):
-        subnet = calibrated_subnet(supernet, group[0], splits.calibration)
-        resolution = group[0].resolution
-        graph = to_onnx(subnet, supernet.channels, resolution, batch="N")
-        images = prepare(splits.calibration.images[:RANGE_IMAGES], resolution, supernet.info).numpy()
-        ranges = activation_ranges(graph, images) if any(_quantized(candidate) for candidate in group) else None
+        exported = export_candidate(supernet, group[0], splits.calibration)
         for candidate in group:
-            built[candidate.id] = _build(candidate, subnet, graph, ranges, images)
-            report(len(built), len(candidates))
-    return built
+            try:
+                built[candidate.id] = _build(candidate, exported)
+            except VerificationError as error:
+                failed[candidate.id] = str(error)
+                progress.note(f"network {candidate.id} is left out: {error}")
+            report(len(built) + len(failed), len(candidates))
+    return built, failed
 
 
-def _build(candidate: Candidate, subnet: Subnet, graph: ModelProto, ranges: Ranges | None, images: np.ndarray) -> Built:
-    own = subnet if subnet.candidate == candidate else _relabelled(subnet, candidate)
+def _build(candidate: Candidate, exported: Exported) -> Built:
+    own = _relabelled(exported.subnet, candidate)
     precisions = dict(own.units())
-    model = quantize_graph(graph, precisions, ranges) if _quantized(candidate) else graph
-    try:
-        checks = parity(own, graph, model, precisions, images[:PARITY_IMAGES])
-    except VerificationError as error:
-        raise VerificationError(f"network {candidate.id}: {error}") from error
+    model = exported.in_precisions(precisions)
+    checks = parity(own, exported.graph, model, precisions, exported.images[:PARITY_IMAGES])
     return Built(own, model, asdict(checks))
 
 
@@ -170,7 +190,3 @@ def _by_architecture(candidates: Iterable[Candidate]) -> list[list[Candidate]]:
     for candidate in candidates:
         groups.setdefault(in_one_precision(candidate, "fp32").id, []).append(candidate)
     return list(groups.values())
-
-
-def _quantized(candidate: Candidate) -> bool:
-    return any(precision != "fp32" for precision in candidate.precisions)

@@ -1,6 +1,6 @@
 """What a search job found, all of it measured in one run: the front, the chosen network, the baselines, verdicts."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -8,19 +8,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.export.choose import best_within, front_of, knee_of
-from nas.export.finalists import BASELINE, FINALIST, Verified
+from nas.export.finalists import BASELINE, FINALIST, Failed, Verified
+from nas.export.paired import Difference, paired_difference
 from nas.export.untrained import WARNING
 
 Floats = NDArray[np.float64]
 
+MARGIN = 0.005
+"""The loss of accuracy that mixing must rule out to win: half a point."""
+
+DRIFT_WORTH_SAYING = 0.05
+"""The change of the machine's speed since its calibration that a person is told of."""
+
 
 @dataclass(frozen=True)
 class PredictionErrors:
-    """How far predictions were off over the finalists: relative for latency, in fractions for accuracy if counted."""
+    """How far predictions were off over the finalists: relative for latency, in fractions for accuracy.
+
+    The accuracy predictor was fitted to other networks on the same validation images, never to test images. Without
+    images its errors are None.
+    """
 
     latency_median: float
     latency_worst: float
     accuracy_mean: float | None
+    test_accuracy_mean: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,13 +42,22 @@ class Mixing:
     Attributes:
         mixed: The network of several precisions.
         twins: Precision to twin.
-        wins: Whether the mixed one is faster than every twin, intervals apart, and no twin is more accurate by more
-            than the standard error of the difference.
     """
 
     mixed: Verified
     twins: Mapping[str, Verified]
-    wins: bool
+
+    @cached_property
+    def gains(self) -> dict[str, Difference]:
+        """By how much the mixed one is more accurate than each twin, on the same validation images."""
+        return {name: paired_difference(self.mixed.correct, twin.correct) for name, twin in self.twins.items()}
+
+    @property
+    def wins(self) -> bool:
+        """Whether it is shown to be faster than every twin, and not less accurate than one by ``MARGIN`` or more."""
+        slowest = self.mixed.latency.ci_high_ms
+        faster = all(slowest < twin.latency.ci_low_ms for twin in self.twins.values())
+        return faster and all(gain.low > -MARGIN for gain in self.gains.values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +77,7 @@ class Outcome:
         seconds: Stage to its wall time: calibrate, search, verify.
         calibration: What predicts the latency: where it is, whether it was reused, and its reported errors.
         verified: Every network of the measuring batch.
+        failed: The networks that did not pass their gates.
         predicted_ms: Latency of candidates that the search saw, ``(n,)``; for the picture.
         predicted_accuracy: Their accuracy, ``(n,)``.
     """
@@ -72,6 +94,7 @@ class Outcome:
     seconds: Mapping[str, float]
     calibration: Mapping[str, object]
     verified: tuple[Verified, ...]
+    failed: tuple[Failed, ...]
     predicted_ms: Floats
     predicted_accuracy: Floats
 
@@ -115,28 +138,33 @@ class Outcome:
         """How far off the predictions were."""
         finalists = [p for p in self.verified if p.entry.role == FINALIST]
         latency = np.array([abs(p.entry.latency_ms / p.latency.latency_ms - 1) for p in finalists])
-        accuracy = [abs(p.entry.accuracy - p.accuracy) for p in finalists if p.counted]
-        mean = float(np.mean(accuracy)) if accuracy else None
-        return PredictionErrors(float(np.median(latency)), float(latency.max()), mean)
+        accuracy = _mean_error((p.entry.accuracy, p.accuracy if p.counted else None) for p in finalists)
+        test = _mean_error((p.entry.accuracy, p.test_accuracy) for p in finalists)
+        return PredictionErrors(float(np.median(latency)), float(latency.max()), accuracy, test)
 
     @property
     def warning(self) -> str:
         """What a person must know before they use a network of this job; empty where there is nothing."""
         return "" if all(one.counted for one in self.verified) else WARNING
 
+    @property
+    def drift(self) -> float:
+        """How many times slower the machine was than when it was calibrated."""
+        return self.verified[0].latency.drift
+
     @cached_property
     def mixing(self) -> tuple[Mixing, ...]:
-        """The mixed networks that have twins in the batch; none on a device of one precision."""
+        """The mixed networks that have all their twins in the batch; none without images, or in one precision."""
         found = []
-        for mixed in (one for one in self.verified if one.entry.role == FINALIST):
+        for mixed in (one for one in self.verified if one.entry.role == FINALIST and one.counted):
             twins = [one for one in self.verified if one.entry.twin_of == mixed.entry.candidate.id]
-            if twins:
-                wins = all(_beats(mixed, twin, self.images["validation"]) for twin in twins)
-                found.append(Mixing(mixed, {twin.entry.candidate.stem: twin for twin in twins}, wins))
+            complete = all(one.entry.twin_of != mixed.entry.candidate.id for one in self.failed)
+            if twins and complete:
+                found.append(Mixing(mixed, {twin.entry.candidate.stem: twin for twin in twins}))
         return tuple(found)
 
 
-def _beats(one: Verified, other: Verified, images: int) -> bool:
-    faster = one.latency.ci_high_ms < other.latency.ci_low_ms
-    variances = [each.accuracy * (1 - each.accuracy) / images for each in (one, other)]
-    return faster and other.accuracy - one.accuracy <= float(np.sqrt(sum(variances)))
+def _mean_error(pairs: Iterable[tuple[float, float | None]]) -> float | None:
+    """Return the mean distance of predictions from what was measured, None where nothing was."""
+    errors = [abs(predicted - measured) for predicted, measured in pairs if measured is not None]
+    return float(np.mean(errors)) if errors else None

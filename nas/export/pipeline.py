@@ -1,18 +1,20 @@
 """The whole job: calibrate (or reuse), search, verify, report. ``nas search`` calls this; so may anybody's script.
 
-Results appear in the output folder all at once at the end. What survives an interruption are the calibration's rows, in
-the user's cache, and the search's state where a storage file was named.
+The output folder is tried before any work, and the results appear in it all at once at the end. What survives an
+interruption are the calibration's rows, in the user's cache, and the search's state where a storage file was named.
 """
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
 from latency_tables import FULL, Device, MeasuringPlan
+from nas.defaults import BUDGET, FINALISTS, MOST_FINALISTS, SPACE
 from nas.errors import UsageError
 from nas.export.accuracy import matching_splits
 from nas.export.bundle import save_bundle
@@ -22,11 +24,19 @@ from nas.export.outcome import Outcome
 from nas.export.planning import plan_entries
 from nas.export.progress import NO_PROGRESS, Progress
 from nas.export.result import BUNDLES, bundle_name, bundle_report, has_bundle, write_result
-from nas.export.scoring import Scorer, beside, calibrated, load_accuracy_predictor, open_supernet, scorer_of
+from nas.export.scoring import (
+    ACCURACY_PREDICTOR,
+    Scorer,
+    beside,
+    calibrated,
+    load_accuracy_predictor,
+    open_supernet,
+    scorer_of,
+)
 from nas.export.untrained import INPUTS, WARNING, random_splits
-from nas.files import check_new_folder
-from nas.search import Problem, SearchResult, search
-from search_spaces import MBConvSpace
+from nas.search import Problem, SearchResult, check_search, search
+from nas.search.problem import Scores
+from search_spaces import Genes, MBConvSpace
 from supernets import Supernet, supernet_folder
 from supernets.datasets import Splits
 
@@ -55,14 +65,14 @@ class SearchJob:
 
     device: Device
     out: Path
-    supernet: str | Path = "fashion-mbv3"
+    supernet: str | Path = SPACE
     space: str | None = None
     data: str | Path | None = None
     limit_ms: float | None = None
     strategy: str = "evolution"
-    budget: int = 400_000
+    budget: int = BUDGET
     seed: int = 0
-    finalists: int = 8
+    finalists: int = FINALISTS
     recalibrate: bool = False
     storage: Path | None = None
     untrained: bool = False
@@ -70,12 +80,21 @@ class SearchJob:
     plan: MeasuringPlan = FULL
 
     def __post_init__(self) -> None:
-        if self.limit_ms is not None and not self.limit_ms > 0:
-            raise UsageError(f"latency budget {self.limit_ms} ms; allowed: above 0")
-        if not 1 <= self.finalists <= 64:
-            raise UsageError(f"{self.finalists} finalists; allowed: 1 to 64")
+        if self.limit_ms is not None and not 0 < self.limit_ms < math.inf:
+            raise UsageError(f"latency budget {self.limit_ms} ms; allowed: a number above 0")
+        if not 1 <= self.finalists <= MOST_FINALISTS:
+            raise UsageError(f"{self.finalists} finalists; allowed: 1 to {MOST_FINALISTS}")
         if self.untrained and self.data is not None:
             raise UsageError(f"images {self.data} for untrained weights; name the supernet, or leave out the images")
+
+    def problem(self, space: MBConvSpace) -> Problem:
+        """Return what is searched, still without a scorer."""
+        limits = {} if self.limit_ms is None else {"latency_ms": (None, self.limit_ms)}
+        return Problem(space, {"accuracy": "max", "latency_ms": "min"}, limits, _not_scored)
+
+
+def _not_scored(genes: Genes) -> Scores:
+    raise RuntimeError("the device is not calibrated yet")
 
 
 @dataclass
@@ -100,32 +119,43 @@ def run_search(job: SearchJob, progress: Progress = NO_PROGRESS, scorer: Scorer 
         scorer: Predicts; None takes the supernet's accuracy predictor and calibrates the device (or reuses that).
 
     Raises:
-        UsageError: The output folder exists, or a name is unknown.
+        UsageError: The output folder exists, a name is unknown, or the storage holds another search.
         InfeasibleError: No network meets the latency budget; the message says what is reachable.
         DataError: The images are missing or do not fit the supernet.
-        FileFormatError: A supernet, predictor or table is damaged.
+        FileFormatError: A supernet, predictor, table or storage is damaged.
+        OutputError: The output folder cannot be written.
         DeviceError: The device cannot measure.
-        VerificationError: An exported model does not pass its checks.
+        VerificationError: No finalist passes its checks.
     """
-    check_new_folder(job.out)
+    with new_folder(job.out) as folder:
+        supernet = open_supernet(job.supernet, job.space, trained=not job.untrained)
+        outcome = _find(job, supernet, progress, scorer)
+        write_outcome(outcome, folder, supernet)
+    return outcome
+
+
+def _find(job: SearchJob, supernet: Supernet, progress: Progress, scorer: Scorer | None) -> Outcome:
+    """Calibrate, search and verify."""
     clock = _Clock()
-    supernet = open_supernet(job.supernet, job.space, trained=not job.untrained)
     preset = supernet.space.preset
     space = MBConvSpace(preset, [name for name in preset.precisions if name in job.device.precisions])
+    if scorer is None:
+        space = _known(job, space, supernet, progress)
+    problem = job.problem(space)
+    check_search(problem, job.strategy, job.budget, job.seed, job.storage)
     splits = _images(job, supernet, progress)
     with clock.stage("calibrate"):
         if scorer is None:
             scorer = load_scorer(job, space, supernet, progress)
-        space = scorer.space or space
     with clock.stage("search"):
-        result = find_front(job, space, scorer, progress)
+        result = find_front(job, replace(problem, evaluate=scorer.score), progress)
         entries = plan_entries(space, result.front, scorer.score, count=job.finalists, limit_ms=job.limit_ms)
     with clock.stage("verify"):
-        verified = verify(
+        verified, failed = verify(
             entries, supernet=supernet, splits=splits, device=job.device, plan=job.plan, seed=job.seed,
             baseline_ms=scorer.baseline_ms, progress=progress,
         )  # fmt: skip
-    outcome = Outcome(
+    return Outcome(
         space=space.name,
         supernet=str(job.supernet),
         dataset=splits.name,
@@ -138,11 +168,21 @@ def run_search(job: SearchJob, progress: Progress = NO_PROGRESS, scorer: Scorer 
         seconds=clock.seconds,
         calibration=scorer.origin,
         verified=tuple(verified),
+        failed=tuple(failed),
         predicted_ms=result.history.scores["latency_ms"],
         predicted_accuracy=result.history.scores["accuracy"],
     )
-    write_outcome(outcome, job.out, supernet)
-    return outcome
+
+
+def _known(job: SearchJob, space: MBConvSpace, supernet: Supernet, progress: Progress) -> MBConvSpace:
+    """Return the part of ``space`` that the accuracy predictor knows; all of it where there is none yet."""
+    path = job.accuracy_predictor or supernet_folder(job.supernet) / ACCURACY_PREDICTOR
+    known = load_accuracy_predictor(path, space, supernet).space if path.exists() else space
+    if known.size < space.size:
+        pixels = known.resolutions
+        part = f"{', '.join(known.precisions)} at {pixels[0]} to {pixels[-1]} px"
+        progress.note(f"the accuracy predictor knows {part}: that part of {space.name} is searched")
+    return known
 
 
 def _images(job: SearchJob, supernet: Supernet, progress: Progress) -> Splits:
@@ -154,35 +194,19 @@ def _images(job: SearchJob, supernet: Supernet, progress: Progress) -> Splits:
 
 
 def load_scorer(job: SearchJob, space: MBConvSpace, supernet: Supernet, progress: Progress = NO_PROGRESS) -> Scorer:
-    """Load the accuracy predictor, which takes no time, then calibrate the device or reuse its calibration.
-
-    What the predictor does not know of ``space`` is left out of both.
-    """
-    path = job.accuracy_predictor
-    if path is None:
-        path = beside(supernet_folder(job.supernet))
+    """Load the accuracy predictor, which takes no time, then calibrate the device or reuse its calibration."""
+    path = job.accuracy_predictor or beside(supernet_folder(job.supernet))
     accuracy = load_accuracy_predictor(path, space, supernet)
-    if accuracy.space.size < space.size:
-        pixels = accuracy.space.resolutions
-        known = f"{', '.join(accuracy.space.precisions)} at {pixels[0]} to {pixels[-1]} px"
-        progress.note(f"the accuracy predictor knows {known}: that part of {space.name} is searched")
-    calibration = calibrated(job.device, accuracy.space, supernet, fresh=job.recalibrate, progress=progress)
-    return scorer_of(accuracy, calibration)
+    return scorer_of(accuracy, calibrated(job.device, space, supernet, fresh=job.recalibrate, progress=progress))
 
 
-def find_front(job: SearchJob, space: MBConvSpace, scorer: Scorer, progress: Progress = NO_PROGRESS) -> SearchResult:
+def find_front(job: SearchJob, problem: Problem, progress: Progress = NO_PROGRESS) -> SearchResult:
     """Search for the predicted front.
 
     Raises:
         InfeasibleError: No network meets the latency budget; the message says what is reachable.
     """
     report = progress.part("search")
-    problem = Problem(
-        space,
-        {"accuracy": "max", "latency_ms": "min"},
-        {} if job.limit_ms is None else {"latency_ms": (None, job.limit_ms)},
-        scorer.score,
-    )
     with threadpool_limits(1):  # the predictors' products are too small to share: threads would wait for each other
         return search(
             problem, job.strategy, job.budget, job.seed, job.storage,
@@ -190,21 +214,20 @@ def find_front(job: SearchJob, space: MBConvSpace, scorer: Scorer, progress: Pro
         )  # fmt: skip
 
 
-def write_outcome(outcome: Outcome, out: Path, supernet: Supernet) -> None:
-    """Write ``result.json``, ``pareto.png`` and the bundles into the new folder ``out``, all or nothing."""
-    with new_folder(out) as folder:
-        (folder / BUNDLES).mkdir()
-        for one in outcome.distinct:
-            if has_bundle(outcome, one):
-                save_bundle(
-                    folder / bundle_name(one),
-                    subnet=one.built.subnet,
-                    preset=supernet.space.preset,
-                    images=supernet.info,
-                    model=one.built.model,
-                    report=bundle_report(outcome, one),
-                )
-        from nas.export.plot import save_front  # matplotlib takes a second to import
+def write_outcome(outcome: Outcome, folder: Path, supernet: Supernet) -> None:
+    """Write ``result.json``, ``pareto.png`` and the bundles into an empty folder."""
+    from nas.export.plot import save_front  # matplotlib takes a second to import
 
-        save_front(outcome, folder)
-        write_result(folder, outcome)
+    (folder / BUNDLES).mkdir()
+    for one in outcome.distinct:
+        if has_bundle(outcome, one):
+            save_bundle(
+                folder / bundle_name(one),
+                subnet=one.built.subnet,
+                preset=supernet.space.preset,
+                images=supernet.info,
+                model=one.built.model,
+                report=bundle_report(outcome, one),
+            )
+    save_front(outcome, folder)
+    write_result(folder, outcome)

@@ -2,16 +2,19 @@
 
 Only validation accuracy (``measured.accuracy``) has chosen anything; ``test_accuracy`` is reported beside it. Both are
 null, and ``warning`` says why, where no accuracy was measured.
+Latencies are brought to the machine's speed at its calibration, so that they compare with the predictions; ``raw_ms``
+is as the clock gave it, ``drift`` how many times slower the machine was than then.
 """
 
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from nas.export.finalists import FINALIST, Verified
+from nas.export.finalists import FINALIST, Failed, Verified
 from nas.export.outcome import Mixing, Outcome
 from nas.files import read_json, write_json
 
+LATENCY = ("latency_ms", "ci_low_ms", "ci_high_ms", "raw_ms", "drift", "quality")
 SCHEMA, SCHEMA_VERSION = "search-result", 1
 FILE_NAME = "result.json"
 BUNDLES = "bundles"
@@ -44,6 +47,7 @@ def result_content(outcome: Outcome) -> dict[str, Any]:
         "front": [network_content(one) | {"bundle": bundle_name(one)} for one in outcome.front],
         "dominated": [network_content(one) | {"bundle": bundle_name(one)} for one in outcome.dominated],
         "chosen": outcome.chosen.entry.candidate.id if outcome.chosen else None,
+        "failed": [_failed(one) for one in outcome.failed],
         "baselines": [_baseline(one) for one in outcome.baselines],
         "mixing": [_mixing(mixing) for mixing in outcome.mixing],
         "prediction_errors": asdict(outcome.errors),
@@ -58,21 +62,13 @@ def network_content(one: Verified) -> dict[str, Any]:
         "role": one.entry.role,
         "candidate": one.entry.candidate.to_dict(),
         "predicted": {"accuracy": one.entry.accuracy, "latency_ms": one.entry.latency_ms},
-        "measured": {
-            **_accuracies(one),
-            **{key: getattr(one.latency, key) for key in ("latency_ms", "ci_low_ms", "ci_high_ms", "quality")},
-        },
+        "measured": _measured(one),
     }
 
 
 def warning_content(outcome: Outcome) -> dict[str, str]:
     """Return the warning under its name, if there is one."""
     return {"warning": outcome.warning} if outcome.warning else {}
-
-
-def _accuracies(one: Verified) -> dict[str, float | None]:
-    """Return the accuracies that were counted, None where none were."""
-    return {"accuracy": one.accuracy if one.counted else None, "test_accuracy": one.test_accuracy}
 
 
 def bundle_report(outcome: Outcome, one: Verified) -> dict[str, Any]:
@@ -101,21 +97,26 @@ def read_result(folder: Path) -> dict[str, Any]:
     return read_json(Path(folder) / FILE_NAME, SCHEMA, SCHEMA_VERSION)
 
 
+def _measured(one: Verified) -> dict[str, Any]:
+    timing = {key: getattr(one.latency, key) for key in LATENCY}
+    return {"accuracy": one.accuracy if one.counted else None, "test_accuracy": one.test_accuracy, **timing}
+
+
 def _baseline(one: Verified) -> dict[str, Any]:
-    return {
-        "name": one.entry.name,
-        "id": one.entry.candidate.id,
-        **_accuracies(one),
-        "latency_ms": one.latency.latency_ms,
-        "ci_low_ms": one.latency.ci_low_ms,
-        "ci_high_ms": one.latency.ci_high_ms,
-        "quality": one.latency.quality,
-    }
+    return {"name": one.entry.name, "id": one.entry.candidate.id, **_measured(one)}
+
+
+def _failed(one: Failed) -> dict[str, Any]:
+    entry = one.entry
+    return {"name": entry.name, "id": entry.candidate.id, "role": entry.role, "reason": one.reason}
 
 
 def _mixing(mixing: Mixing) -> dict[str, Any]:
     return {
         "mixed": _baseline(mixing.mixed),
-        "twins": [_baseline(twin) for twin in mixing.twins.values()],
+        "twins": [
+            _baseline(twin) | {"accuracy_gained_by_mixing": asdict(mixing.gains[name])}
+            for name, twin in mixing.twins.items()
+        ],
         "wins": mixing.wins,
     }

@@ -47,14 +47,12 @@ class Scorer:
         origin: Where they come from, as JSON, for the report.
         baseline_ms: What the reference net took when the latency predictor's networks were measured; later measurements
             are brought to it, so that they compare with the predictions. None where there was no such time.
-        space: What they predict, where that is a part of the space that was asked for.
     """
 
     accuracy: Predictor
     latency: Predictor
     origin: Mapping[str, Any]
     baseline_ms: float | None = None
-    space: MBConvSpace | None = None
 
     def score(self, genes: Genes) -> dict[str, NDArray[np.float64]]:
         """Return ``accuracy`` and ``latency_ms`` of genes ``(n, num_genes)``, ``(n,)`` each."""
@@ -151,4 +149,4 @@ def scorer_of(accuracy: AccuracyPredictor | OFAAccuracyPredictor, calibration: C
         "repeatability": report.repeatability,
         "reference_ms": calibration.reference_ms,
     }
-    return Scorer(accuracy, calibration.predictor, origin, calibration.reference_ms, accuracy.space)
+    return Scorer(accuracy, calibration.predictor, origin, calibration.reference_ms)

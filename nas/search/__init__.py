@@ -1,6 +1,6 @@
 """The search: a problem, the strategies behind ask and tell, and the front that comes out."""
 
-from nas.search.loop import search
+from nas.search.loop import check_search, search
 from nas.search.problem import Problem, Space
 from nas.search.result import Choice, Scored, SearchResult
 from nas.search.strategy import STRATEGIES, Strategy, get_strategy, list_strategies
@@ -13,6 +13,7 @@ __all__ = [
     "SearchResult",
     "Space",
     "Strategy",
+    "check_search",
     "get_strategy",
     "list_strategies",
     "search",

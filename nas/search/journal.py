@@ -6,6 +6,7 @@ A search that is told stored scores follows them wherever they come from, so som
 """
 
 import json
+import struct
 import time
 import zipfile
 import zlib
@@ -16,7 +17,7 @@ from typing import Any, Self
 import numpy as np
 
 from nas.errors import FileFormatError, UsageError
-from nas.files import atomic_path
+from nas.files import atomic_path, exists, is_file
 from nas.search.problem import Genes, Problem
 from nas.search.result import Scored
 
@@ -24,6 +25,11 @@ SCHEMA, SCHEMA_VERSION = "hwnas search state", 1
 SAVE_SECONDS = 10.0  # between two writes
 CHECKED = 64  # stored candidates that are scored anew before the rest are believed
 TOLERANCE = 1e-4  # relative; a product of other shape rounds otherwise, another calibration is off by far more
+# What numpy, zipfile and json say of a file that is damaged or something else:
+UNREADABLE = (
+    OSError, ValueError, TypeError, KeyError, EOFError, AttributeError, NotImplementedError, RecursionError,
+    MemoryError, struct.error, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 class Journal:
@@ -39,8 +45,8 @@ class Journal:
         self._identity = _identity(problem, strategy, budget, seed)
         self._parts: list[Scored] = []
         self._stored = _nothing(problem)
-        if path is not None and path.exists():
-            self._stored = _load(path, self._identity)
+        if path is not None and exists(path):
+            self._stored = _load(path, problem, self._identity)
         self._saved = len(self._stored)
         self._saved_at = time.monotonic()
         self.evaluated = 0
@@ -107,6 +113,17 @@ class Journal:
         self._save()
 
 
+def check_state(path: Path, problem: Problem, strategy: str, budget: int, seed: int) -> None:
+    """Check that ``path`` is absent or holds the state of this search; its scores are looked at when it goes on.
+
+    Raises:
+        FileFormatError: The file is damaged or is something else.
+        UsageError: It is the state of another search; the message says in what.
+    """
+    if exists(path):
+        _load(path, problem, _identity(problem, strategy, budget, seed))
+
+
 def _nothing(problem: Problem) -> Scored:
     return Scored(np.empty((0, problem.space.num_genes), np.int8), {name: np.empty(0) for name in problem.names})
 
@@ -115,7 +132,7 @@ def _identity(problem: Problem, strategy: str, budget: int, seed: int) -> dict[s
     """Return what must agree for a stored state to be this search's."""
     return {
         "space": problem.space.name,
-        "num_genes": problem.space.num_genes,
+        "choices": problem.space.digest,
         "objectives": dict(problem.objectives),
         "constraints": {name: list(bounds) for name, bounds in problem.constraints.items()},
         "strategy": strategy,
@@ -124,13 +141,17 @@ def _identity(problem: Problem, strategy: str, budget: int, seed: int) -> dict[s
     }
 
 
-def _load(path: Path, identity: dict[str, Any]) -> Scored:
+def _load(path: Path, problem: Problem, identity: dict[str, Any]) -> Scored:
+    needed = {"header", "genes", *(f"score:{name}" for name in problem.names)}
     try:
+        if not is_file(path):
+            raise ValueError("not a regular file")
         with np.load(path, allow_pickle=False) as file:
-            header = json.loads(str(file["header"]))
-            genes = file["genes"]
+            if lacking := needed - set(file.files):
+                raise ValueError(f"it lacks {', '.join(sorted(lacking))}")
+            header, genes = json.loads(str(file["header"])), file["genes"]
             scores = {name.removeprefix("score:"): file[name] for name in file.files if name.startswith("score:")}
-    except (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+    except UNREADABLE as error:
         raise FileFormatError(f"{path}: not a readable search state ({error}); remove it to start anew") from error
     found = (header.get("schema"), header.get("schema_version")) if isinstance(header, dict) else (None, None)
     if found != (SCHEMA, SCHEMA_VERSION):
@@ -144,6 +165,10 @@ def _load(path: Path, identity: dict[str, Any]) -> Scored:
             raise UsageError(
                 f"{path} holds a search with {key} {was!r}, not {value!r}; name another file or remove this one"
             )
-    if genes.ndim != 2 or not scores or any(values.shape != (len(genes),) for values in scores.values()):
+    is_row = genes.dtype == np.int8 and genes.shape[1:] == (problem.space.num_genes,)
+    if not is_row or any(one.shape != (len(genes),) or one.dtype.kind != "f" for one in scores.values()):
         raise FileFormatError(f"{path}: not one row of genes and scores a candidate; remove it to start anew")
+    for name in problem.names:
+        if not np.isfinite(scores[name]).all():
+            raise FileFormatError(f"{path}: {name} is not finite everywhere; remove it to start anew")
     return Scored(genes, scores)

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
+from nas.defaults import BUDGET
 from nas.errors import InfeasibleError, UsageError
-from nas.search.journal import Journal
+from nas.search.journal import Journal, check_state
 from nas.search.problem import Bounds, Problem
 from nas.search.result import Scored, SearchResult, front_of
 from nas.search.strategy import get_strategy
 
-BUDGET = 400_000
 PROBE_SHARE = 0.05  # of the budget: what each end of a constrained score may cost where nothing feasible was found
 
 
@@ -40,8 +40,7 @@ def search(
         InfeasibleError: No candidate meets the constraints; the message says what range was reached.
         FileFormatError: ``storage`` is damaged.
     """
-    if budget < 1:
-        raise UsageError(f"budget {budget}; allowed: at least 1 candidate")
+    check_search(problem, strategy, budget, seed, storage)
     started = time.monotonic()
     proposer = get_strategy(strategy)(problem, budget, np.random.default_rng(seed))
     journal = Journal(problem, strategy, budget, seed, None if storage is None else Path(storage))
@@ -61,6 +60,20 @@ def search(
     if len(front) == 0:
         raise _infeasible(problem, history, 0 if exhausted else max(1, round(PROBE_SHARE * budget)), seed)
     return SearchResult(problem, strategy, seed, history, front, exhausted, time.monotonic() - started)
+
+
+def check_search(problem: Problem, strategy: str, budget: int, seed: int, storage: str | Path | None) -> None:
+    """Check what ``search`` is to be given, before the work that makes a problem's scores; nothing is scored.
+
+    Raises:
+        UsageError: The strategy is unknown, the budget is not positive, or ``storage`` holds another search.
+        FileFormatError: ``storage`` is damaged.
+    """
+    if budget < 1:
+        raise UsageError(f"budget {budget}; allowed: at least 1 candidate")
+    get_strategy(strategy)
+    if storage is not None:
+        check_state(Path(storage), problem, strategy, budget, seed)
 
 
 def _infeasible(problem: Problem, history: Scored, probe: int, seed: int) -> InfeasibleError:

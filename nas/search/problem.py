@@ -25,6 +25,10 @@ class Space(Protocol):
         """What it is called."""
 
     @property
+    def digest(self) -> str:
+        """Short hash of all that can be chosen: equal digests, equal networks behind equal rows."""
+
+    @property
     def num_genes(self) -> int:
         """Length of a row."""
 

@@ -21,6 +21,11 @@ class ToySpace:
     name: str = "toy"
 
     @property
+    def digest(self) -> str:
+        """What distinguishes it."""
+        return f"{self.blocks}x{self.choices}"
+
+    @property
     def num_genes(self) -> int:
         """One for the depth, one for each block."""
         return self.blocks + 1

@@ -18,7 +18,7 @@ LAYERS = (
     ("nas.compression",),
     ("supernets",),
     ("search_spaces",),
-    ("nas.errors", "nas.registry", "nas.files", "nas.lock", "nas.writing", "nas.__init__"),
+    ("nas.errors", "nas.registry", "nas.defaults", "nas.files", "nas.lock", "nas.writing", "nas.__init__"),
 )
 TOPS = ("nas", "nasbench", "experiments", "predictors", "latency_tables", "supernets", "search_spaces")
 PICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "shelve", "marshal", "joblib"}

@@ -31,14 +31,24 @@ def failed(arguments: list[str], capsys: pytest.CaptureFixture[str], code: int =
         (["search", "--device", "cpu", "--space", "fashion-mbv"], "Did you mean 'fashion-mbv3'?"),
         (["search", "--device", "cpu", "--strategy", "evolutoin"], "Did you mean 'evolution'?"),
         (["search", "--device", "cpu", "--supernet", "nowhere"], "error: unknown supernet 'nowhere'; there is:"),
-        (["search", "--device", "cpu", "--latency", "-1"], "error: latency budget -1.0 ms; allowed: above 0"),
-        (["search", "--device", "cpu", "--latency", "nan"], "error: latency budget nan ms; allowed: above 0"),
+        (["search", "--device", "cpu", "--latency", "-1"], "error: latency budget -1.0 ms; allowed: a number above 0"),
+        (["search", "--device", "cpu", "--latency", "nan"], "error: latency budget nan ms; allowed: a number above 0"),
+        (["search", "--device", "cpu", "--latency", "inf"], "error: latency budget inf ms; allowed: a number above 0"),
+        (["search", "--device", "cpu", "--finalists", "65"], "Invalid value for '--finalists'"),
         (["evaluate", "nowhere"], "error: nowhere: no bundle there; allowed: a folder that holds model.onnx"),
         (["train", "--out", "new", "--space", "x.toml"], "error: x.toml: cannot be read"),
         (["train", "--out", "new", "--resume"], "error: --resume: there is no run in new; leave --resume out"),
         (["train", "--out", "new", "--data", "nowhere"], "error: data folder nowhere is not there"),
-        (["train", "--out", "new", "--torch-device", "warp"], "error: --torch-device warp: "),
+        (
+            ["train", "--out", "new", "--torch-device", "warp"],
+            "error: --torch-device 'warp': not known; allowed: cpu, or ",
+        ),
         (["collect", "--supernet", "nowhere"], "error: unknown supernet 'nowhere'"),
+        (["collect", "--supernet", "fashion-mbv3"], "ships with its pairs and predictor; name a folder for yours with"),
+        (
+            ["collect", "--supernet", "fashion-mbv3", "--out", "new", "--torch-device", "warp"],
+            "error: --torch-device 'warp': not known",
+        ),
         (["calibrate", "--device", "gpuu"], "error: unknown device 'gpuu'; there is: cpu"),
     ],
 )
@@ -59,6 +69,23 @@ def test_an_output_folder_in_use_is_refused(tmp_path: Path, capsys: pytest.Captu
     line = failed(["search", "--device", "cpu", "--out", str(tmp_path)], capsys)
     assert line == f"error: output {tmp_path} exists and is not an empty folder; name another with --out"
     assert failed(["train", "--out", str(tmp_path)], capsys) == line
+
+
+def test_an_output_folder_that_cannot_be_made_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    line = failed(["search", "--device", "cpu", "--out", str(tmp_path / "file" / "out")], capsys, code=1)
+    assert line.startswith(f"error: output {tmp_path}/file/out cannot be written (")
+
+
+@pytest.mark.parametrize("content", [b"", b"a foreign file", b"PK\x03\x04 cut short"])
+def test_a_state_that_is_none_is_refused_before_the_device_is_measured(
+    content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("state.npz").write_bytes(content)
+    line = failed(["search", "--device", "cpu", "--storage", "state.npz"], capsys)
+    assert line.startswith("error: state.npz: not a readable search state (")
+    assert [path.name for path in tmp_path.iterdir()] == ["state.npz"]
 
 
 def test_failed_work_is_one_line_and_one(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

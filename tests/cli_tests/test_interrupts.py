@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 from tiny_job import Tiny, make_tiny
 
+from latency_tables import Device
 from nas.cli.main import main
+from predictors.calibration import calibration_folder
+from search_spaces import MBConvSpace
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +75,23 @@ sys.exit(main(["search", "--device", "simulated", "--supernet", {str(tiny.supern
     assert line.startswith("interrupted; kept: what the calibration of simulated measured, in ")
     assert line.endswith("the same command goes on")
     assert [path.name for path in tmp_path.iterdir()] == ["ready"]
+
+
+def test_an_interrupted_calibration_says_what_is_kept(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begin(device: Device, space: MBConvSpace, *_arguments: object, **_keywords: object) -> None:
+        if measured:
+            measured[0].parent.mkdir(parents=True)
+            measured[0].touch()
+        else:
+            measured.append(calibration_folder(device, space, channels=1, classes=10) / "networks.csv")
+        raise KeyboardInterrupt
+
+    measured: list[Path] = []
+    monkeypatch.setattr("nas.export.scoring.calibrated", begin)
+    assert main(["calibrate", "--device", "cpu"]) == 130
+    assert capsys.readouterr().err == "interrupted; nothing was measured yet\n"
+    assert main(["calibrate", "--device", "cpu"]) == 130
+    line = f"interrupted; what was measured is kept in {measured[0]}; the same command goes on\n"
+    assert capsys.readouterr().err == line

@@ -39,6 +39,9 @@ def whole_job(tiny: Tiny, folder: Path, device: str, capsys: pytest.CaptureFixtu
     run(["train", "--space", str(tiny.preset), *data, "--out", supernet, "--epochs-scale", "2"], capsys)
     collected, _ = run(["collect", "--supernet", supernet, *data, "--pairs", "100", "--quantized-pairs", "100"], capsys)
     assert "held-out quantized pairs" in collected and "kendall" in collected
+    before = {path: path.read_bytes() for path in Path(supernet).iterdir()}
+    reported, _ = run(["collect", "--supernet", supernet, "--report"], capsys)
+    assert reported in collected and {path: path.read_bytes() for path in Path(supernet).iterdir()} == before
     calibration = ["calibrate", "--device", device, "--supernet", supernet, "--seconds", "5", "--json", "--quiet"]
     made, errors = run(calibration, capsys)
     assert not json.loads(made)["reused"] and errors == ""
@@ -46,7 +49,7 @@ def whole_job(tiny: Tiny, folder: Path, device: str, capsys: pytest.CaptureFixtu
     out = folder / "out"
     search = ["search", "--device", device, "--supernet", supernet, *data, "--budget", "300", "--finalists", "3"]
     table, errors = run([*search, "--out", str(out)], capsys)
-    assert f"calibration of {device} reused" in errors and "verify" not in table.splitlines()[0]
+    assert f"calibration of {device} reused" in errors and table.splitlines()[0].startswith(f"tiny on {device}")
     result = json.loads((out / "result.json").read_text())
     assert result["chosen"] in table and "95 % interval" in table and "Predictions were off by" in table
     assert result["calibration"]["reused"] and len(result["baselines"]) == 4
@@ -79,6 +82,25 @@ def test_a_simulated_latency_is_never_shown_as_measured(
     assert folder.name.startswith("simulated-") and str(folder.relative_to(tmp_path)) in table
     printed, errors = run([*command, "--budget", "300", "--finalists", "2", "--json", "--quiet", "--out", "j"], capsys)
     assert json.loads(printed)["device"]["simulated"] is True and errors == ""
+
+
+def test_pairs_in_a_folder_of_their_own_make_it_a_supernet_to_search_with(
+    tiny: Tiny, tmp_path: Path, simulated: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own, data = tmp_path / "own", ["--data", str(tiny.images)]
+    counts = ["--pairs", "100", "--quantized-pairs", "100"]
+    run(["collect", "--supernet", str(tiny.supernet), *data, *counts, "--out", str(own)], capsys)
+    assert not (tiny.supernet / "pairs.csv").exists()
+    search = ["search", "--device", simulated, "--supernet", str(own), *data, "--budget", "100", "--finalists", "1"]
+    run([*search, "--out", str(tmp_path / "out"), "--quiet"], capsys)
+    (own / "supernet.safetensors").write_bytes(b"another")
+    assert main(["collect", "--supernet", str(tiny.supernet), *data, "--out", str(own)]) == 2
+    assert "supernet.safetensors is another supernet than" in capsys.readouterr().err
+
+
+def test_what_was_never_collected_cannot_be_judged(tiny: Tiny, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["collect", "--supernet", str(tiny.supernet), "--report"]) == 2
+    assert "has no accuracy_predictor.safetensors; make it with: nas collect" in capsys.readouterr().err
 
 
 def test_a_supernet_without_a_predictor_says_how_to_make_it(

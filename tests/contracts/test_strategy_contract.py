@@ -7,6 +7,7 @@ import pytest
 
 from nas.errors import InfeasibleError
 from nas.search import Problem, get_strategy, list_strategies, search
+from nas.search.journal import CHECKED
 from nas.search.testing import ToySpace, toy_problem
 from search_spaces import get_space
 
@@ -165,7 +166,7 @@ def test_an_interrupted_search_goes_on_to_the_same_result(name: str, stop_after:
 
     resumed = search(Problem(SPACE, BOTH, {}, counted), name, budget=400, seed=5, storage=state)
     undisturbed = search(problem, name, budget=400, seed=5)
-    assert sum(calls) == 400 - scored
+    assert 400 - scored <= sum(calls) <= 400 - scored + CHECKED  # of what is stored, the first few
     np.testing.assert_array_equal(resumed.history.genes, undisturbed.history.genes)
     np.testing.assert_array_equal(resumed.front.scores["accuracy"], undisturbed.front.scores["accuracy"])
 

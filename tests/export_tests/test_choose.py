@@ -54,3 +54,15 @@ def test_under_a_limit_finalists_are_close_below_it() -> None:
     chosen = below_limit(CURVE, TOP, 0.7, 5)
     assert len(set(chosen)) == 5
     assert (CURVE[chosen] <= 0.7).all() and (CURVE[chosen] > 0.5).all()
+
+
+@pytest.mark.parametrize("count", [50, 64])
+def test_as_many_finalists_as_are_asked_for(count: int) -> None:
+    latency = np.linspace(0.69, 1.0, 200)
+    chosen = below_limit(latency, np.sqrt(latency), 1.0, count)
+    assert len(set(chosen)) == count and chosen[-1] == 199
+
+
+def test_where_nothing_is_far_below_the_limit_what_is_close_fills_up() -> None:
+    assert below_limit([0.98, 0.99, 1.0, 1.1], [0.1, 0.2, 0.3, 0.4], 1.0, 3).tolist() == [0, 1, 2]
+    assert below_limit([1.1], [0.4], 1.0, 3).tolist() == []

@@ -8,11 +8,15 @@ import pytest
 from tiny_job import Tiny, make_tiny
 
 from latency_tables import Measurement
+from nas.cli.search_report import summary
 from nas.export import Outcome
-from nas.export.finalists import BASELINE, FINALIST, TWIN, Built, Entry, Verified, in_one_precision
+from nas.export.accuracy import Correct
+from nas.export.finalists import BASELINE, FINALIST, TWIN, Built, Entry, Failed, Verified, in_one_precision
 from nas.export.plot import draw_front
 from nas.export.result import has_bundle, result_content
 from search_spaces import Candidate
+
+IMAGES = 5000
 
 
 @pytest.fixture(scope="module")
@@ -25,14 +29,20 @@ def measured(candidate: Candidate, role: str, ms: float, accuracy: float, **entr
     fields = dict.fromkeys(Measurement.__dataclass_fields__, ms)
     timing = Measurement(**{**fields, "ci_low_ms": ms * 0.99, "ci_high_ms": ms * 1.01, "quality": "ok"})  # type: ignore[arg-type]
     predicted = Entry(candidate.id, role, candidate, accuracy + 0.01, ms * 1.1, **entry)  # type: ignore[arg-type]
-    return Verified(predicted, Built(None, None, {}), accuracy, accuracy, timing)  # type: ignore[arg-type]
+    right = first_right(accuracy)
+    return Verified(predicted, Built(None, None, {}), right, right, timing)  # type: ignore[arg-type]
 
 
-def outcome_of(*verified: Verified, limit_ms: float | None = None) -> Outcome:
+def first_right(accuracy: float) -> Correct:
+    """Return the images that a network of that accuracy gets right: the easiest ones, the same for every network."""
+    return np.arange(IMAGES) < round(accuracy * IMAGES)
+
+
+def outcome_of(*verified: Verified, limit_ms: float | None = None, failed: tuple[Failed, ...] = ()) -> Outcome:
     return Outcome(
-        space="tiny", supernet="s", dataset="images", images={"validation": 1000, "test": 1000},
+        space="tiny", supernet="s", dataset="images", images={"validation": IMAGES, "test": IMAGES},
         device={"name": "d", "runtime": "r", "fingerprint": "f", "simulated": False}, strategy="random", seed=0,
-        limit_ms=limit_ms, evaluated=5, seconds={}, calibration={}, verified=verified,
+        limit_ms=limit_ms, evaluated=5, seconds={}, calibration={}, verified=verified, failed=failed,
         predicted_ms=np.array([1.0, 2.0]), predicted_accuracy=np.array([0.5, 0.6]),
     )  # fmt: skip
 
@@ -58,34 +68,72 @@ def test_a_budget_that_nothing_measured_meets_chooses_nothing(candidates: list[C
     assert outcome.chosen is None and result_content(outcome)["chosen"] is None
 
 
-def test_predictions_are_judged_on_finalists(candidates: list[Candidate]) -> None:
+def test_predictions_are_judged_on_finalists_by_validation_and_by_test_accuracy(candidates: list[Candidate]) -> None:
     outcome = outcome_of(
-        measured(candidates[0], FINALIST, 1.0, 0.9),
-        replace(measured(candidates[1], BASELINE, 1.0, 0.9), accuracy=0.1),
+        replace(measured(candidates[0], FINALIST, 1.0, 0.9), test_correct=first_right(0.88)),
+        replace(measured(candidates[1], BASELINE, 1.0, 0.9), correct=first_right(0.1)),
     )
-    assert outcome.errors.latency_median == pytest.approx(0.1)
-    assert outcome.errors.latency_worst == pytest.approx(0.1) and outcome.errors.accuracy_mean == pytest.approx(0.01)
+    assert outcome.errors.latency_median == pytest.approx(0.1) and outcome.errors.latency_worst == pytest.approx(0.1)
+    assert outcome.errors.accuracy_mean == pytest.approx(0.01)
+    assert outcome.errors.test_accuracy_mean == pytest.approx(0.03)
+
+
+def twins_of(mixed: Candidate, fp32: tuple[float, float], int8: tuple[float, float]) -> list[Verified]:
+    return [
+        measured(in_one_precision(mixed, name), TWIN, *figures, twin_of=mixed.id)
+        for name, figures in (("fp32", fp32), ("int8", int8))
+    ]
+
+
+@pytest.fixture(scope="module")
+def mixed(candidates: list[Candidate]) -> Candidate:
+    return next(candidate for candidate in candidates if len(set(candidate.precisions)) == 2)
 
 
 @pytest.mark.parametrize(
     ("fp32", "int8", "wins"),
     [
         ((1.2, 0.901), (1.1, 0.88), True),
-        ((1.2, 0.95), (1.1, 0.88), False),  # fp32 is more accurate by more than chance
+        ((1.2, 0.904), (1.1, 0.88), False),  # less than the margin, but more cannot be ruled out
+        ((1.2, 0.95), (1.1, 0.88), False),  # fp32 is more accurate
         ((1.2, 0.90), (0.9, 0.88), False),  # int8 is faster
         ((1.01, 0.90), (1.1, 0.88), False),  # the intervals overlap
     ],
 )
-def test_mixing_wins_where_it_is_faster_and_no_less_accurate(
-    candidates: list[Candidate], fp32: tuple[float, float], int8: tuple[float, float], wins: bool
+def test_mixing_wins_where_it_is_shown_to_be_faster_and_no_less_accurate(
+    mixed: Candidate, fp32: tuple[float, float], int8: tuple[float, float], wins: bool
 ) -> None:
-    mixed = next(candidate for candidate in candidates if len(set(candidate.precisions)) == 2)
-    twins = [
-        measured(in_one_precision(mixed, name), TWIN, *figures, twin_of=mixed.id)
-        for name, figures in (("fp32", fp32), ("int8", int8))
-    ]
-    [mixing] = outcome_of(measured(mixed, FINALIST, 1.0, 0.9), *twins).mixing
+    [mixing] = outcome_of(measured(mixed, FINALIST, 1.0, 0.9), *twins_of(mixed, fp32, int8)).mixing
     assert mixing.wins is wins and mixing.twins["fp32"].latency.latency_ms == fp32[0]
+    assert mixing.gains["int8"].low < 0.02 < mixing.gains["int8"].high
+
+
+def test_accuracies_that_agree_on_few_images_show_nothing(mixed: Candidate) -> None:
+    fp32, int8 = twins_of(mixed, (1.2, 0.9), (1.1, 0.88))
+    shuffled = replace(fp32, correct=np.random.default_rng(0).permutation(fp32.correct))  # as accurate, on other images
+    assert outcome_of(measured(mixed, FINALIST, 1.0, 0.9), fp32, int8).mixing[0].wins
+    [mixing] = outcome_of(measured(mixed, FINALIST, 1.0, 0.9), shuffled, int8).mixing
+    assert not mixing.wins and mixing.gains["fp32"].value == 0
+
+
+def test_without_all_its_twins_a_mixed_network_gets_no_verdict(mixed: Candidate) -> None:
+    fp32, int8 = twins_of(mixed, (1.2, 0.9), (1.1, 0.88))
+    outcome = outcome_of(measured(mixed, FINALIST, 1.0, 0.9), fp32, failed=(Failed(int8.entry, "gate Q"),))
+    assert outcome.mixing == ()
+    assert result_content(outcome)["failed"] == [
+        {"name": int8.entry.name, "id": int8.entry.candidate.id, "role": "twin", "reason": "gate Q"}
+    ]
+
+
+def test_the_clocks_own_latency_and_the_drift_are_told(candidates: list[Candidate]) -> None:
+    one = measured(candidates[0], FINALIST, 1.0, 0.9)
+    drifted = replace(one, latency=replace(one.latency, raw_ms=1.08, drift=1.08))
+    outcome = outcome_of(drifted)
+    told = result_content(outcome)["front"][0]["measured"]
+    assert (told["latency_ms"], told["raw_ms"], told["drift"]) == (1.0, 1.08, 1.08) and outcome.drift == 1.08
+    assert any("The machine is now 8 % slower than when it was calibrated" in line for line in summary(outcome, Path()))
+    steady = outcome_of(replace(one, latency=replace(one.latency, drift=0.96)))
+    assert not any("The machine is now" in line for line in summary(steady, Path()))
 
 
 def test_the_picture_shows_the_budget_and_says_when_it_is_simulated(

@@ -1,21 +1,25 @@
 """The whole job on a simulated device: what lies in the folder afterwards, and what an error or interrupt leaves."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from tiny_job import Tiny, invented_scorer, make_images, make_tiny, tiny_job
 
 from latency_tables.simulated import SimulatedDevice
-from nas.errors import DataError, InfeasibleError, UsageError, VerificationError
+from nas.compression import correct_images, parity, quantized_convs
+from nas.errors import DataError, FileFormatError, InfeasibleError, OutputError, UsageError, VerificationError
 from nas.export import Outcome, Progress, load_bundle, run_search
-from nas.export.accuracy import file_accuracy, open_session
+from nas.export.accuracy import open_session
 from nas.export.evaluation import evaluate_bundle
 from nas.export.finalists import in_one_precision
 from nas.export.result import read_result
-from search_spaces import get_space
+from search_spaces import Candidate, get_space
+from supernets import Subnet
 from supernets.datasets import load_splits
 
 
@@ -70,8 +74,9 @@ def test_a_mixed_finalist_is_verified_beside_its_twins(outcome: Outcome) -> None
 
 def test_int8_units_run_as_integer_kernels_in_what_ships(outcome: Outcome) -> None:
     for one in outcome.verified:
-        quantized = sum(precision == "int8" for precision in one.entry.candidate.precisions)
-        assert (one.built.checks["kernels"]["QLinearConv"] > 0) == (quantized > 0)
+        stem, *blocks, head = (precision == "int8" for precision in one.entry.candidate.precisions)
+        assert quantized_convs(one.built.model) == stem + 3 * sum(blocks) + head
+        assert one.built.checks["kernels"] == {"QLinearConv": stem + 3 * sum(blocks) + head, "QGemm": head}
 
 
 def test_every_network_on_the_front_ships_as_a_bundle_that_does_what_the_report_says(
@@ -82,7 +87,7 @@ def test_every_network_on_the_front_ships_as_a_bundle_that_does_what_the_report_
         bundle = load_bundle(folder / network["bundle"])
         assert bundle.candidate.id == network["id"] and bundle.report["measured"] == network["measured"]
         session = open_session(SimulatedDevice(), bundle.onnx_model)
-        found = file_accuracy(session, splits.test, bundle.candidate.resolution, bundle.images)
+        found = correct_images(session, splits.test, bundle.candidate.resolution, bundle.images).mean()
         assert found == network["measured"]["test_accuracy"]
 
 
@@ -104,9 +109,9 @@ def test_the_same_seed_finds_the_same_networks(outcome: Outcome, tiny: Tiny, tmp
 
 
 def test_test_images_choose_nothing(outcome: Outcome) -> None:
+    rng = np.random.default_rng(0)
     shuffled = tuple(
-        replace(one, test_accuracy=value)
-        for one, value in zip(outcome.verified, np.random.default_rng(0).random(len(outcome.verified)), strict=True)
+        replace(one, test_correct=rng.random(one.test_correct.shape) < rng.random()) for one in outcome.verified
     )
     other = replace(outcome, verified=shuffled)
     assert [one.entry for one in other.front] == [one.entry for one in outcome.front]
@@ -162,22 +167,74 @@ def test_a_device_of_one_precision_gets_networks_of_that_one(tiny: Tiny, tmp_pat
     assert found.mixing == ()
 
 
-def test_a_model_that_fails_its_gates_stops_the_job(
+def gate_that_stops(monkeypatch: pytest.MonkeyPatch, stops: Callable[[Candidate], bool]) -> None:
+    def gate(network: Subnet, *arguments: Any) -> object:
+        if stops(network.candidate):
+            raise VerificationError("gate A: made up")
+        return parity(network, *arguments)
+
+    monkeypatch.setattr("nas.export.finalists.parity", gate)
+
+
+def test_a_model_that_fails_its_gates_is_left_out_and_listed(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outcome: Outcome
+) -> None:
+    bad = outcome.verified[0].entry.candidate
+    gate_that_stops(monkeypatch, lambda candidate: candidate == bad)
+    notes: list[str] = []
+    found = run_search(tiny_job(tiny, tmp_path / "out"), Progress(note=notes.append), invented_scorer(tiny.space))
+    assert f"network {bad.id} is left out: gate A: made up" in notes
+    result = read_result(tmp_path / "out")
+    assert {one["id"]: one["reason"] for one in result["failed"]} == {bad.id: "gate A: made up"}
+    assert bad.id not in {one["id"] for one in (*result["front"], *result["dominated"], *result["baselines"])}
+    assert len(found.verified) + len(found.failed) == len(outcome.verified) and result["chosen"]
+
+
+def test_where_no_finalist_passes_its_gates_the_job_fails(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*arguments: object) -> None:
-        raise VerificationError("gate A: made up")
-
-    monkeypatch.setattr("nas.export.finalists.parity", fail)
-    with pytest.raises(VerificationError, match=r"network [0-9a-f]{12}: gate A: made up"):
+    gate_that_stops(monkeypatch, lambda candidate: True)
+    with pytest.raises(VerificationError, match=r"no finalist passes its checks; network [0-9a-f]{12}: gate A"):
         run_search(tiny_job(tiny, tmp_path / "out"), scorer=invented_scorer(tiny.space))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_output_folder_is_tried_before_any_work(tiny: Tiny, tmp_path: Path) -> None:
+    def work(stage: str, done: int, total: int) -> None:
+        raise AssertionError(stage)
+
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="file/out cannot be written"):
+        run_search(tiny_job(tiny, tmp_path / "file" / "out"), Progress(work), invented_scorer(tiny.space))
+
+
+def test_results_go_into_the_folder_where_one_stands(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_search(tiny_job(tiny, Path(), finalists=1), scorer=invented_scorer(tiny.space))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundles", "pareto.png", "result.json"]
+
+
+@pytest.mark.parametrize("value", [0, -1.0, "slow", True, [1.0]])
+def test_a_bundle_whose_baseline_cannot_be_is_refused(outcome: Outcome, folder: Path, value: object) -> None:
+    bundle = load_bundle(folder / read_result(folder)["front"][0]["bundle"])
+    report = {**bundle.report, "latency": {"baseline_ms": value}}
+    with pytest.raises(FileFormatError, match=r"report.json: baseline_ms .*; allowed: null, or milliseconds above 0"):
+        evaluate_bundle(replace(bundle, report=report), SimulatedDevice())
+
+
+def test_a_report_without_its_figures_is_refused(outcome: Outcome, folder: Path) -> None:
+    bundle = load_bundle(folder / read_result(folder)["front"][0]["bundle"])
+    with pytest.raises(FileFormatError, match=r"report.json: it has no measured 'accuracy'"):
+        evaluate_bundle(replace(bundle, report={**bundle.report, "latency": {}, "measured": {}}), SimulatedDevice())
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"limit_ms": -1.0}, "latency budget -1.0 ms; allowed: above 0"),
+        ({"limit_ms": -1.0}, "latency budget -1.0 ms; allowed: a number above 0"),
+        ({"limit_ms": float("inf")}, "latency budget inf ms; allowed: a number above 0"),
         ({"finalists": 0}, "0 finalists; allowed: 1 to 64"),
     ],
 )

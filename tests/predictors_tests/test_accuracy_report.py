@@ -69,7 +69,14 @@ def test_a_predictor_is_fitted_to_pairs_and_judged_by_those_held_out() -> None:
     genes = SPACE.sample(200, rng)
     fp32 = SPACE.with_precision(genes, "fp32")
     one, two = (
-        Pairs(rows, invented_accuracy(SPACE, rows, noise=0.0005), np.arange(200), images=1000, supernet="aaaa")
+        Pairs(
+            rows,
+            invented_accuracy(SPACE, rows, noise=0.0005),
+            np.arange(200),
+            images=1000,
+            data="cccc",
+            supernet="aaaa",
+        )
         for rows in (fp32, genes)
     )
     predictor = fit_to_pairs(AccuracyPredictor(SPACE, members=2, width=16), one, two)

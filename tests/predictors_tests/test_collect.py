@@ -1,20 +1,20 @@
 """Pairs are true accuracies of calibrated subnets on validation images, and a run that is killed goes on."""
 
-import os
-import signal
 import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pytest
 import torch
 from small_presets import make_preset
 
-from nas.errors import FileFormatError, UsageError
-from predictors.collect import GraphAccuracy, TorchAccuracy, collect, supernet_fingerprint
+from nas.errors import FileFormatError, OutputError, UsageError
+from predictors.collect import GraphAccuracy, TorchAccuracy, collect, images_fingerprint, supernet_fingerprint
 from search_spaces import MBConvSpace
 from search_spaces.preset import Stage
 from supernets import ImageInfo, Supernet, calibrated_subnet, evaluate_accuracy, prepare
@@ -50,6 +50,7 @@ def supernet() -> Supernet:
 def test_an_fp32_pair_is_the_accuracy_of_the_calibrated_subnet(supernet, splits, tmp_path: Path) -> None:
     pairs = collect(supernet, splits, tmp_path / "pairs.csv", count=6)
     assert (len(pairs), pairs.images, pairs.supernet) == (6, 90, supernet_fingerprint(supernet))
+    assert pairs.data == images_fingerprint(splits)
     for row, accuracy in zip(pairs.genes, pairs.accuracy, strict=True):
         candidate = SPACE.candidate(row)
         subnet = calibrated_subnet(supernet, candidate, splits.calibration)
@@ -114,8 +115,16 @@ def test_processes_write_the_same_file(supernet, splits, tmp_path: Path) -> None
     assert one.read_text() == two.read_text()
 
 
-def test_a_killed_run_goes_on(supernet, splits, tmp_path: Path) -> None:
-    path, whole = tmp_path / "pairs.csv", tmp_path / "whole.csv"
+def test_threads_of_the_caller_work_too(supernet, splits, tmp_path: Path) -> None:
+    one, two = tmp_path / "one.csv", tmp_path / "two.csv"
+    collect(supernet, splits, one, count=4)
+    with joblib.parallel_config(backend="threading"):
+        collect(supernet, splits, two, count=4, jobs=2)
+    assert one.read_text() == two.read_text()
+
+
+def collecting(path: Path, jobs: int) -> "subprocess.Popen[bytes]":
+    """Start a process that collects for ever, and return it when it has measured a few pairs."""
     script = f"""
         import sys
         sys.path.insert(0, {str(Path(__file__).parent)!r})
@@ -124,19 +133,53 @@ def test_a_killed_run_goes_on(supernet, splits, tmp_path: Path) -> None:
         from test_collect import Splits, collect, make_images, make_supernet
         parts = [make_images(count, seed) for seed, count in enumerate((90, 64, 0))]
         splits = Splits(None, *parts, "invented", (0.5,), (0.25,))
-        collect(make_supernet(), splits, Path({str(path)!r}), count=400)
+        collect(make_supernet(), splits, Path({str(path)!r}), count=400, jobs={jobs})
     """
     process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)])
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not (path.exists() and path.read_text().count("\n") > 3):
         time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
+    return process
+
+
+def test_a_killed_run_goes_on(supernet, splits, tmp_path: Path) -> None:
+    path, whole = tmp_path / "pairs.csv", tmp_path / "whole.csv"
+    process = collecting(path, jobs=1)
+    with pytest.raises(OutputError, match=rf"pairs\.csv is being written by process {process.pid}; wait for it to end"):
+        collect(supernet, splits, path, count=400)
+    process.kill()
     process.wait()
     measured = path.read_text().count("\n") - 1
     assert 3 <= measured < 400
     collect(supernet, splits, path, count=measured + 2)
     collect(supernet, splits, whole, count=measured + 2)
     assert path.read_text() == whole.read_text()
+
+
+@pytest.mark.slow
+def test_a_killed_run_leaves_no_worker_behind(tmp_path: Path) -> None:
+    process = collecting(tmp_path / "pairs.csv", jobs=2)
+    workers = children(process.pid)
+    assert len(workers) >= 2
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and any(map(alive, workers)):
+        time.sleep(0.1)
+    assert not any(map(alive, workers))
+
+
+def children(process: int) -> list[int]:
+    """Return the processes that one has started."""
+    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def alive(process: int) -> bool:
+    """Return whether a process runs; one that ended and waits to be reaped does not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_the_supernet_stays_as_it_was(supernet, splits, tmp_path: Path) -> None:
@@ -148,8 +191,17 @@ def test_the_supernet_stays_as_it_was(supernet, splits, tmp_path: Path) -> None:
 def test_pairs_of_another_supernet_are_refused(supernet, splits, tmp_path: Path) -> None:
     path = tmp_path / "pairs.csv"
     collect(supernet, splits, path, count=1)
-    with pytest.raises(FileFormatError, match=r"pairs of supernet \w+, this one is \w+; name another file"):
+    with pytest.raises(FileFormatError, match=r"pairs of supernet \w+, not \w+; name another file"):
         collect(make_supernet(seed=1), splits, path, count=2)
+
+
+def test_pairs_on_other_images_are_refused(supernet, splits, tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    collect(supernet, splits, path, count=1)
+    for part in ("validation", "calibration"):
+        other = replace(splits, **{part: make_images(len(getattr(splits, part)), 7)})
+        with pytest.raises(FileFormatError, match=r"pairs of images \w+, not \w+; name another file"):
+            collect(supernet, other, path, count=2)
 
 
 def test_processes_do_not_share_an_accelerator(supernet, splits, tmp_path: Path) -> None:

@@ -123,10 +123,12 @@ def test_a_space_with_too_few_networks_is_refused() -> None:
     preset = replace(SPACE.preset, resolutions=(12,), kernels=(3,), expands=(2,), keeps=(1.0,))
     space = MBConvSpace(preset, ("fp32",))
     assert space.size < 20
-    with pytest.raises(UsageError, match="allowed: one each, for 20 networks or more"):
+    with pytest.raises(
+        UsageError, match="too few to calibrate a device for; allowed: 24 or more; give its preset more choices"
+    ):
         calibrate(SimulatedDevice(), space, plan=PLAN, **IMAGES)
     space = MBConvSpace(replace(preset, keeps=(0.5, 1.0)), ("fp32",))
-    assert 20 <= space.size < 45
+    assert 24 <= space.size < 45
     with pytest.raises(UsageError, match=rf"space 'tiny' has {space.size} networks, too few to hold some out"):
         calibrate(SimulatedDevice(), space, plan=replace(PLAN, min_batches=4, max_batches=4), **IMAGES)
 

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from small_presets import make_preset
 
-from nas.errors import FileFormatError, UsageError
+from nas.errors import FileFormatError, OutputError, UsageError
+from predictors.collect import images_fingerprint, supernet_fingerprint
 from predictors.pairs import append_pair, measured_ids, open_pairs, plan_pairs, read_pairs
 from search_spaces import MBConvSpace, get_space
 from search_spaces.preset import Stage
+from supernets import get_supernet, supernet_folder
+from supernets.datasets import load_splits
 
 SPACE = get_space("fashion-mbv3")
 ONE = {"resolutions": (12,), "kernels": (3,), "expands": (2,), "keeps": (1.0,), "stages": (Stage(8, 1, (1,)),)}
@@ -19,7 +22,9 @@ TINY = MBConvSpace(make_preset(**ONE))  # one architecture of three units
 def write_pairs(path: Path, count: int = 6, mode: str = "fp32", start: int = 0) -> None:
     open_pairs(path)
     for pair in plan_pairs(SPACE, count, seed=0, mode=mode)[start:]:
-        append_pair(path, SPACE, pair, supernet="aaaa", mode=mode, accuracy=0.9 + pair.index / 1000, images=50)
+        append_pair(
+            path, SPACE, pair, supernet="aaaa", mode=mode, accuracy=0.9 + pair.index / 1000, images=50, data="cccc"
+        )
 
 
 @pytest.fixture
@@ -81,7 +86,7 @@ def test_the_smallest_and_the_largest_networks_are_covered() -> None:
 
 def test_more_pairs_than_networks_are_refused() -> None:
     assert TINY.size == 8
-    with pytest.raises(UsageError, match=r"8 pairs of small \(quantized\): there are only 7; ask for fewer"):
+    with pytest.raises(UsageError, match=r"\(quantized\): there are only 7; ask for fewer, or give the space more"):
         plan_pairs(TINY, 8, seed=0, mode="quantized")
     assert len(plan_pairs(TINY, 1, seed=0, mode="fp32")) == 1
 
@@ -99,7 +104,7 @@ def test_what_was_written_is_read_in_the_order_of_the_plan(path: Path) -> None:
         pairs = read_pairs(path, SPACE, mode)
         assert np.array_equal(pairs.genes, [pair.row for pair in plan_pairs(SPACE, count, seed=0, mode=mode)])
         assert np.allclose(pairs.accuracy, 0.9 + np.arange(count) / 1000)
-        assert (pairs.images, pairs.supernet, len(pairs)) == (50, "aaaa", count)
+        assert (pairs.images, pairs.data, pairs.supernet, len(pairs)) == (50, "cccc", "aaaa", count)
 
 
 def test_lines_in_another_order_are_the_same_pairs(path: Path) -> None:
@@ -135,12 +140,19 @@ def test_a_fifth_is_held_out_the_same_architectures_in_each_mode(path: Path) -> 
 
 
 def test_ids_in_a_file_are_those_of_its_candidates(path: Path) -> None:
-    assert measured_ids(path, SPACE, supernet="aaaa") == {pair.id for pair in plan_pairs(SPACE, 6, seed=0, mode="fp32")}
+    assert measured_ids(path, SPACE, supernet="aaaa", data="cccc") == {
+        pair.id for pair in plan_pairs(SPACE, 6, seed=0, mode="fp32")
+    }
 
 
 def test_pairs_of_another_supernet_are_refused(path: Path) -> None:
-    with pytest.raises(FileFormatError, match=r"pairs\.csv: pairs of supernet aaaa, this one is bbbb; name"):
-        measured_ids(path, SPACE, supernet="bbbb")
+    with pytest.raises(FileFormatError, match=r"pairs\.csv: pairs of supernet aaaa, not bbbb; name another file"):
+        measured_ids(path, SPACE, supernet="bbbb", data="cccc")
+
+
+def test_pairs_on_other_images_are_refused(path: Path) -> None:
+    with pytest.raises(FileFormatError, match=r"pairs\.csv: pairs of images cccc, not dddd; name another file"):
+        measured_ids(path, SPACE, supernet="aaaa", data="dddd")
 
 
 def test_pairs_of_another_space_are_refused(path: Path) -> None:
@@ -162,10 +174,11 @@ def test_a_mode_without_pairs_is_refused(path: Path) -> None:
         ("0.901000", "1.901000", r"pair \w+ does not fit \(accuracy 1.901 on 50 images\)"),
         ("0.901000", "nan", r"pair \w+ does not fit \(accuracy nan"),
         ("0.901000", "high", r"pair \w+ does not fit \(could not convert"),
-        (",50\n", ",0\n", r"pair \w+ does not fit \(accuracy .* on 0 images"),
-        (",50\n", ",60\n", r"accuracies on \[50, 60\] images and supernets \['aaaa'\]; allowed: one of each"),
-        (",aaaa,", ",bbbb,", r"accuracies on \[50\] images and supernets \['aaaa', 'bbbb'\]"),
-        ("accuracy,images", "accuracy", "columns .*allowed: "),
+        (",50,cccc\n", ",0,cccc\n", r"pair \w+ does not fit \(accuracy .* on 0 images"),
+        (",50,cccc", ",60,cccc", "several kinds: 50 images cccc, supernet aaaa; 60 images cccc, .*; allowed: one"),
+        (",50,cccc", ",50,dddd", "several kinds: 50 images cccc, supernet aaaa; 50 images dddd, .*; allowed: one"),
+        (",aaaa,", ",bbbb,", "several kinds: 50 images cccc, supernet aaaa; 50 images cccc, supernet bbbb"),
+        ("images,data", "images", "columns .*allowed: "),
     ],
 )
 def test_a_damaged_file_is_refused(path: Path, old: str, new: str, message: str) -> None:
@@ -186,3 +199,17 @@ def test_wrong_genes_are_refused(path: Path, genes: str, message: str) -> None:
     path.write_text("\n".join([lines[0], ",".join(fields), *lines[2:], ""]))
     with pytest.raises(FileFormatError, match=message):
         read_pairs(path, SPACE, "fp32")
+
+
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"file/pairs\.csv: cannot be written"):
+        open_pairs(tmp_path / "file" / "pairs.csv")
+
+
+@pytest.mark.parametrize("mode", ["fp32", "quantized"])
+def test_the_shipped_pairs_are_of_the_shipped_supernet_and_images(mode: str) -> None:
+    pairs = read_pairs(supernet_folder("fashion-mbv3") / "pairs.csv", SPACE, mode)
+    assert pairs.supernet == supernet_fingerprint(get_supernet("fashion-mbv3"))
+    assert pairs.data == images_fingerprint(load_splits(size=28, channels=1)) and pairs.images == 5000
+    assert len(pairs) == {"fp32": 1500, "quantized": 400}[mode]

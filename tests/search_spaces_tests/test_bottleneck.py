@@ -95,6 +95,12 @@ def test_once_for_alls_resnet_has_its_widths_and_size() -> None:
     assert RESNET.size == 25 * 2 * 2 * 3 * four**3 * 3 * (3**4 + 3**5 + 3**6)
 
 
+def test_the_digest_tells_spaces_apart() -> None:
+    other = BottleneckSpace(replace(RESNET.preset, keeps=(0.2, 0.25)))
+    assert RESNET.digest == get_bottleneck_space("ofa-resnet50").digest != other.digest
+    assert BottleneckSpace(replace(RESNET.preset, summary="said otherwise")).digest == RESNET.digest
+
+
 def test_a_candidates_widths_are_part_of_its_identity() -> None:
     candidate = RESNET.candidate(RESNET.canonical((RESNET.cardinalities - 1).astype(np.int8)[None])[0])
     narrower = replace(candidate, widths=(*candidate.widths[:-1], 0.8))

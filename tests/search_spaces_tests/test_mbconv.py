@@ -221,3 +221,8 @@ def test_feature_maps_shrink_with_the_strides() -> None:
         side = -(-side // stride)
         expected.append(side)
     assert sizes == expected
+
+
+def test_the_digest_tells_spaces_and_menus_apart() -> None:
+    fp32 = get_space("fashion-mbv3", precisions=["fp32"])
+    assert FASHION.digest == get_space("fashion-mbv3").digest != fp32.digest

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nas.errors import FileFormatError, InfeasibleError, UsageError
-from nas.search import Choice, Problem, SearchResult, journal, search
+from nas.search import Choice, Problem, SearchResult, check_search, journal, search
 from nas.search.testing import ToySpace, toy_problem, true_front
 
 SPACE = ToySpace(blocks=6, choices=3)
@@ -208,6 +208,30 @@ def test_the_state_of_another_search_is_refused(tmp_path: Path, change: dict, me
     search(toy_problem(SPACE), budget=200, storage=state)
     with pytest.raises(UsageError, match=message):
         search(toy_problem(SPACE), **{"budget": 200, **change}, storage=state)
+
+
+def test_the_state_of_a_space_with_other_choices_is_refused(tmp_path: Path) -> None:
+    state, other = tmp_path / "state.npz", ToySpace(blocks=6, choices=4)
+    search(toy_problem(SPACE), budget=200, storage=state)
+    with pytest.raises(UsageError, match="holds a search with choices '6x3', not '6x4'; name another file"):
+        search(toy_problem(other), budget=200, storage=state)
+
+
+def test_what_a_search_is_given_is_checked_without_scoring(tmp_path: Path) -> None:
+    def evaluate(genes: np.ndarray) -> Mapping[str, np.ndarray]:
+        raise AssertionError("scored")
+
+    problem, state = Problem(SPACE, BOTH, {}, evaluate), tmp_path / "state.npz"
+    check_search(problem, "evolution", 200, 0, state)
+    search(toy_problem(SPACE), budget=200, storage=state)
+    check_search(problem, "evolution", 200, 0, state)
+    with pytest.raises(UsageError, match="holds a search with seed 0, not 1"):
+        check_search(problem, "evolution", 200, 1, state)
+    with pytest.raises(UsageError, match="unknown strategy 'evolutoin'"):
+        check_search(problem, "evolutoin", 200, 0, None)
+    state.write_bytes(b"")
+    with pytest.raises(FileFormatError, match="not a readable search state"):
+        check_search(problem, "evolution", 200, 0, state)
 
 
 @pytest.mark.parametrize("strategy", ["evolution", "random"])
