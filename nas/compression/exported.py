@@ -1,5 +1,6 @@
 """A candidate as the file that ships: cut out, batch norms calibrated, written as a graph, its int8 units quantized."""
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 SESSION_BATCH = 8  # images per inference of a graph; the fastest on one thread
 CHUNK = 512  # images preprocessed at once, whole batches
+_TRACING = threading.Lock()  # while torch.fx traces, modules that another thread runs are traced too
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,9 +59,11 @@ def export_candidate(supernet: Supernet, candidate: Candidate, calibration: Imag
         candidate: The network.
         calibration: Training images, for batch norms and activation ranges.
     """
-    subnet = calibrated_subnet(supernet, candidate, calibration)
+    with _TRACING:
+        subnet = calibrated_subnet(supernet, candidate, calibration)
+        graph = to_onnx(subnet, supernet.channels, candidate.resolution, batch="N")
     images = prepare(calibration.images[:RANGE_IMAGES], candidate.resolution, supernet.info).numpy()
-    return Exported(subnet, to_onnx(subnet, supernet.channels, candidate.resolution, batch="N"), images)
+    return Exported(subnet, graph, images)
 
 
 def correct_images(
