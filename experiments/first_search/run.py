@@ -30,7 +30,7 @@ def in_terminal(command: list[str], environment: dict[str, str]) -> tuple[str, f
     os.close(ours)
     if process.returncode:
         sys.exit(f"{' '.join(command)} ended with {process.returncode}")
-    return printed.decode(), time.monotonic() - start
+    return printed.decode().replace("\r\n", "\n"), time.monotonic() - start
 
 
 def _read(descriptor: int) -> bytes:

@@ -1,5 +1,6 @@
 """What ``nas search`` prints at its end."""
 
+import shlex
 import shutil
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from nas.export.outcome import DRIFT_WORTH_SAYING, Mixing, PredictionErrors
 from nas.export.result import bundle_name
 
 COLUMNS = ("", "network", "what", "px", "blocks", "int8", "valid. %", "pred. %", "test %", "ms", "±", "pred. ms")
-SHAPE = slice(3, 6)  # the columns that a narrow terminal does without
-NARROW = 100
+FROM_WIDTH = {  # columns that a narrower terminal does without
+    **dict.fromkeys(("px", "blocks", "int8"), 100),
+    **dict.fromkeys(("what", "pred. %", "±", "pred. ms"), 75),
+}
 CHOSEN, ON_FRONT = "→", "•"
 
 
@@ -26,11 +29,11 @@ def print_outcome(outcome: Outcome, out: Path) -> None:
     )
     if outcome.warning:
         title += f"; {outcome.warning}"
-    lines = [list(COLUMNS), *(_cells(outcome, one) for one in outcome.fastest_first)]
-    if shutil.get_terminal_size().columns < NARROW:
-        for line in lines:
-            del line[SHAPE]
-    print_table(lines[0], lines[1:], title=title, numbers="   ".ljust(len(lines[0]), "r"))
+    width = shutil.get_terminal_size().columns
+    shown = [i for i, name in enumerate(COLUMNS) if FROM_WIDTH.get(name, 0) <= width]
+    rows = [[cells[i] for i in shown] for cells in (_cells(outcome, one) for one in outcome.fastest_first)]
+    numbers = "".join(" " if COLUMNS[i] in ("", "network", "what") else "r" for i in shown)
+    print_table([COLUMNS[i] for i in shown], rows, title=title, numbers=numbers)
     for sentence in summary(outcome, out):
         print(sentence)
 
@@ -53,7 +56,8 @@ def summary(outcome: Outcome, out: Path) -> list[str]:
     ]
     if chosen is not None:
         why = "the front's knee" if outcome.limit_ms is None else f"the most accurate within {outcome.limit_ms:g} ms"
-        lines.append(f"Chosen, {why}: {out / bundle_name(chosen)}  (again: nas evaluate {out / bundle_name(chosen)})")
+        bundle = shlex.quote(str(out / bundle_name(chosen)))
+        lines.append(f"Chosen, {why}: {bundle}  (again: nas evaluate {bundle})")
     return lines
 
 

@@ -84,6 +84,8 @@ class SearchJob:
             raise UsageError(f"latency budget {self.limit_ms} ms; allowed: a number above 0")
         if not 1 <= self.finalists <= MOST_FINALISTS:
             raise UsageError(f"{self.finalists} finalists; allowed: 1 to {MOST_FINALISTS}")
+        if self.storage is not None and self.out.resolve() in self.storage.resolve().parents:
+            raise UsageError(f"storage {self.storage} is in the output folder {self.out}; put it elsewhere")
         if self.untrained and self.data is not None:
             raise UsageError(f"images {self.data} for untrained weights; name the supernet, or leave out the images")
 

@@ -39,3 +39,10 @@ def test_every_folder_and_file_in_the_tree_is_there(repository: Path) -> None:
     nested = [f"nas/{name}" for name in re.findall(r"^      ([\w/.]+)  ", text, re.MULTILINE)]
     assert len(tops) >= 8 and len(nested) >= 5
     assert [name for name in tops + nested if not (repository / name).exists()] == []
+
+
+def test_no_readme_waits_for_its_figures(repository: Path) -> None:
+    figures = (repository / "README.md").read_text().partition("figures: begin")[2].partition("figures: end")[0]
+    pictures = re.findall(r"experiments/first_search/\w+\.\w+", figures)
+    assert len(pictures) >= 2 and all((repository / name).exists() for name in pictures)
+    assert [path for path in repository.glob("experiments/**/README.md") if "FIGURES" in path.read_text()] == []

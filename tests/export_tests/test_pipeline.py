@@ -243,5 +243,10 @@ def test_a_job_that_cannot_be_is_refused(tiny: Tiny, tmp_path: Path, changes: di
         tiny_job(tiny, tmp_path / "out", **changes)
 
 
+def test_a_state_inside_the_output_folder_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"storage .*state\.npz is in the output folder .*out; put it elsewhere"):
+        tiny_job(tiny, tmp_path / "out", storage=tmp_path / "out" / "deep" / "state.npz")
+
+
 def test_the_result_is_plain_json(outcome: Outcome, folder: Path) -> None:
     assert json.loads((folder / "result.json").read_text())["schema"] == "search-result"
