@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.errors import FileFormatError
+from nas.files import is_file
 from search_spaces import BottleneckSpace, MBConvSpace, get_bottleneck_space, get_space
 from supernets.bottleneck import BottleneckSupernet
 from supernets.supernet import ImageInfo, Supernet
@@ -109,6 +110,8 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     Raises:
         FileFormatError: It is missing, is no checkpoint of plain tensors, or holds NaN or infinity.
     """
+    if not is_file(path):
+        raise FileFormatError(f"{path}: there is no such file; once-for-all's authors publish theirs with its code")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file makes the unpickler raise nearly anything

@@ -80,7 +80,7 @@ def _reporter(display: Display) -> Callable[[dict[str, Any]], None]:
 
     def report(line: dict[str, Any]) -> None:
         if "step" in line:
-            display.listener("epoch", line["step"], line["steps"])
+            display.listener("step", line["step"], line["steps"])
         else:
             figures = [
                 f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"

@@ -90,7 +90,7 @@ def matching_splits(
         where = f"data {data}" if data is not None else f"the shipped data set {splits.name}"
         raise DataError(
             f"{where} has {_classes(splits.classes)}; the network was trained on {info.dataset} with "
-            f"{_classes(info.classes)}; name its images with --data"
+            f"{_classes(info.classes)}; name its images with --data, or train one for these (nas train --data)"
         )
     return splits
 

@@ -12,7 +12,7 @@ must be of the preset, and the model may not refer to data outside itself.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,9 +55,9 @@ class Bundle:
     candidate: Candidate
     preset: Preset
     images: ImageInfo
-    report: Mapping[str, Any]
-    onnx_model: bytes
-    weights: Mapping[str, torch.Tensor]
+    report: Mapping[str, Any] = field(repr=False)
+    onnx_model: bytes = field(repr=False)
+    weights: Mapping[str, torch.Tensor] = field(repr=False)
 
     def model(self) -> Subnet:
         """Return the network as plain torch in fp32, in evaluation mode."""

@@ -87,7 +87,8 @@ def train(
         raise DataError(f"{splits.name}: no training images were loaded; load the splits with need_train=True")
     if len(splits.train) < plan.batch_size:
         raise DataError(
-            f"{len(splits.train)} training images; allowed: one batch ({plan.batch_size}, --batch-size) or more"
+            f"{len(splits.train)} training images; allowed: one batch ({plan.batch_size}) or more; "
+            "the other images are for validation, calibration and test; make the batch smaller (--batch-size)"
         )
     info = ImageInfo(splits.name, splits.classes, splits.mean, splits.std)
     supernet = Supernet(space, info, seed).to(device)

@@ -34,6 +34,7 @@ def saved(tiny: Tiny, tmp_path: Path) -> Path:
 
 def test_a_bundle_opens_as_it_was_saved(saved: Path, tiny: Tiny) -> None:
     bundle = load_bundle(saved)
+    assert len(repr(bundle)) < 3000  # no tensors, no bytes
     assert bundle.report == {"measured": {"accuracy": 0.5}}
     assert bundle.candidate == tiny.space.candidate(tiny.space.largest())
     assert bundle.images.classes == CLASSES and bundle.preset == tiny.space.preset
