@@ -230,9 +230,7 @@ def test_weights_that_are_not_finite_are_not_kept_though_the_loss_is(
 
 
 def test_too_few_images_for_a_batch_are_refused(splits: Splits, tmp_path: Path) -> None:
-    with pytest.raises(
-        DataError, match=r"48 training images; allowed: one batch .* \(--batch-size\)"
-    ):
+    with pytest.raises(DataError, match=r"48 training images; allowed: one batch .* \(--batch-size\)"):
         train(tiny_space(), splits, tmp_path / "new", plan=replace(PLAN, batch_size=64))
     assert not (tmp_path / "new").exists()
 
