@@ -23,14 +23,11 @@ stride = 1
 depths = [2, 3, 4]
 """
 
-import tomllib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from nas.errors import FileFormatError
-from nas.files import read_bytes
 from search_spaces.preset import NAME, SCHEMA_VERSION, Stage, digest_of, make_divisible
-from search_spaces.toml_tables import TableReader
+from search_spaces.toml_tables import TableReader, read_toml
 
 FAMILY = "bottleneck"
 
@@ -82,11 +79,7 @@ def read_bottleneck_preset(path: Path) -> BottleneckPreset:
         FileFormatError: The file is no TOML, or a key is missing, unknown or out of range; the message names the key
             and what is allowed.
     """
-    try:
-        content = tomllib.loads(read_bytes(path).decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise FileFormatError(f"{path}: not a TOML file ({error})") from error
-    reader = TableReader(path, content)
+    reader = TableReader(path, read_toml(path))
     reader.take("schema_version", int, str(SCHEMA_VERSION), lambda value: value == SCHEMA_VERSION)
     reader.take("family", str, repr(FAMILY), lambda value: value == FAMILY)
     norm = reader.table("batch_norm", {})

@@ -44,15 +44,13 @@ A ``[training]`` table may follow; the supernet's trainer reads it.
 import hashlib
 import json
 import re
-import tomllib
 from dataclasses import dataclass, fields
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from nas.errors import FileFormatError
-from nas.files import read_bytes
-from search_spaces.toml_tables import TableReader
+from search_spaces.toml_tables import TableReader, read_toml
 
 SCHEMA_VERSION = 1
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")  # it becomes part of folder names
@@ -166,10 +164,7 @@ def read_preset(path: Path) -> tuple[Preset, dict[str, Any]]:
         FileFormatError: The file is no TOML, or a key is missing, unknown or out of range; the message names the key
             and what is allowed.
     """
-    try:
-        content = tomllib.loads(read_bytes(path).decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise FileFormatError(f"{path}: not a TOML file ({error})") from error
+    content = read_toml(path)
     reader = TableReader(path, content)
     reader.take("schema_version", int, str(SCHEMA_VERSION), lambda value: value == SCHEMA_VERSION)
     reader.take("family", str, "'mbconv'", lambda value: value == "mbconv")

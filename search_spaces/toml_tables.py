@@ -1,12 +1,26 @@
-"""Reads a TOML table key by key, so that a wrong key is named with what is allowed."""
+"""Reads TOML, a table key by key, so that a wrong key is named with what is allowed."""
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
 from nas.errors import FileFormatError
+from nas.files import read_bytes
 
 MAX_CHOICES = 36  # of one gene, which is one letter or digit in files
 REQUIRED: Any = object()
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return the content of a TOML file.
+
+    Raises:
+        FileFormatError: It cannot be read, or is no TOML.
+    """
+    try:
+        return tomllib.loads(read_bytes(path).decode())
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise FileFormatError(f"{path}: not a TOML file ({error})") from error
 
 
 class TableReader:
