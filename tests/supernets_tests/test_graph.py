@@ -211,6 +211,7 @@ def test_a_module_used_twice_keeps_its_place_and_its_weights() -> None:
     [
         lambda x: functional.hardswish(x) + functional.relu6(x),
         lambda x: x.add(torch.relu(x)).mul(x),
+        lambda x: functional.relu(x) - x,
         lambda x: torch.flatten(functional.adaptive_avg_pool2d(x, (1, 1)), start_dim=1),
         lambda x: x.flatten(1),
     ],
@@ -218,6 +219,21 @@ def test_a_module_used_twice_keeps_its_place_and_its_weights() -> None:
 def test_functional_forms_are_written_too(function: Callable[[Tensor], Tensor]) -> None:
     torch.manual_seed(0)
     net, x = Function(function).eval(), images()
+    np.testing.assert_allclose(logits(to_onnx(net, 3, RESOLUTION), x), net(x).detach().numpy(), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        nn.MaxPool2d(3, stride=2, padding=1),
+        nn.MaxPool2d((2, 3), dilation=2),
+        nn.AvgPool2d(3, stride=1, padding=1),
+        nn.AvgPool2d((3, 5), stride=(2, 1), padding=(1, 2), count_include_pad=False),
+    ],
+)
+def test_poolings_are_written_as_torch_computes_them(pool: nn.Module) -> None:
+    torch.manual_seed(0)
+    net, x = nn.Sequential(nn.Conv2d(3, 4, 3), pool).eval(), images()
     np.testing.assert_allclose(logits(to_onnx(net, 3, RESOLUTION), x), net(x).detach().numpy(), rtol=0, atol=1e-4)
 
 
@@ -238,6 +254,8 @@ class Branching(nn.Module):
         (nn.Sequential(nn.ReLU(), nn.BatchNorm2d(3)), r"cannot write BatchNorm2d in 1 as ONNX"),
         (nn.Sequential(nn.Conv2d(3, 4, 3, padding="same")), r"cannot write Conv2d with padding='same'"),
         (nn.Sequential(nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d(2)), r"adaptive average pooling to 2 in 1"),
+        (nn.Sequential(nn.Conv2d(3, 4, 1), nn.MaxPool2d(2, ceil_mode=True)), r"MaxPool2d with ceil_mode or return"),
+        (nn.Sequential(nn.AvgPool2d(2, ceil_mode=True)), r"cannot write AvgPool2d with ceil_mode or divisor_override"),
         (Function(lambda x: x.flatten()), r"cannot write flatten of the axes 0 to -1 in the network itself"),
         (Function(lambda x: torch.sigmoid(x)), r"cannot write sigmoid in the network itself"),
         (Function(lambda x: x + 1), r"cannot write add with the argument 1"),
