@@ -15,13 +15,18 @@ import json
 import math
 import os
 import stat
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from nas.errors import FileFormatError, UsageError
 from nas.writing import append_lines as append_lines
 from nas.writing import atomic_path as atomic_path
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 MAX_BYTES = 2**30  # of a file that is read whole; none of ours comes near
 
@@ -103,6 +108,25 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal."""
     with _open(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_arrays(path: Path, names: Sequence[str]) -> "dict[str, NDArray[Any]]":
+    """Read the arrays of these names from an npz file, without pickle.
+
+    Raises:
+        FileFormatError: The file is missing or damaged, or lacks one of them.
+    """
+    import numpy as np
+
+    data = io.BytesIO(read_bytes(path))
+    try:
+        with np.load(data, allow_pickle=False) as archive:
+            return {name: archive[name] for name in names}
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        reason = " ".join(str(error).split())
+        raise FileFormatError(
+            f"{path}: not a readable npz file ({reason}); fetch it or install the package again"
+        ) from error
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -1,7 +1,6 @@
 """Options that several commands share."""
 
 import re
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,18 +9,19 @@ from nas.defaults import SPACE
 
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="What to measure on; `nas devices` lists them.")]
 Data = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
-        "--data", metavar="DIR",
-        help="A folder of images, one subfolder a class, or of Fashion-MNIST's files; without it, the shipped slice.",
+        "--data", metavar="DATA",
+        help="fashion-mnist, cifar10, or a folder: of images, one subfolder a class, or of a known data set's files. "
+        "Without it, the known set that the network was trained on; else the shipped slice of Fashion-MNIST.",
     ),
 ]  # fmt: skip
 TrainingData = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
-        "--data", metavar="DIR",
-        help="A folder of images, one subfolder a class, or of Fashion-MNIST's files; without it, Fashion-MNIST from "
-        "$HWNAS_DATA, the Debian package, or downloaded.",
+        "--data", metavar="DATA",
+        help="fashion-mnist (without it), cifar10, or a folder: of images, one subfolder a class, or of a known data "
+        "set's files. What has a name is sought in $HWNAS_DATA if that is set, else on this machine, and downloaded.",
     ),
 ]  # fmt: skip
 Space = Annotated[

@@ -38,8 +38,8 @@ def train(
     """Train a supernet.
 
     The full network first, then kernels, depths and widths open one after another, taught by the full network. Takes
-    Fashion-MNIST (found or downloaded) or any folder of images, one subfolder a class, grey or colour. A run that was
-    killed goes on with --resume, and ends as if it had not been.
+    Fashion-MNIST or CIFAR-10 (found or downloaded), or any folder of images, one subfolder a class, grey or colour. A
+    run that was killed goes on with --resume, and ends as if it had not been.
     """
     from nas.errors import UsageError
     from nas.files import check_new_folder

@@ -12,7 +12,7 @@ from latency_tables import Device
 from nas.compression import correct_images
 from nas.errors import DataError, UsageError
 from supernets import ImageInfo
-from supernets.datasets import ImageSet, Splits, load_splits
+from supernets.datasets import DATA_SETS, ImageSet, Splits, load_splits
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -77,7 +77,8 @@ def matching_splits(
     """Load the images that a network was trained for.
 
     Args:
-        data: A folder of images; None for the data set that ships.
+        data: As in ``load_splits``; None for the known data set that the network was trained on, if it was one, else
+            for the one that ships.
         info: What the network was trained on.
         size: Side in pixels.
         progress: Called with (images read, images in all) while a folder is read.
@@ -85,9 +86,10 @@ def matching_splits(
     Raises:
         DataError: The images have other classes.
     """
-    splits = load_splits(data, size=size, channels=info.channels, progress=progress)
+    found = info.dataset if data is None and info.dataset in DATA_SETS else data
+    splits = load_splits(found, size=size, channels=info.channels, progress=progress)
     if splits.classes != info.classes:
-        where = f"data {data}" if data is not None else f"the shipped data set {splits.name}"
+        where = f"data {found}" if found is not None else f"the shipped data set {splits.name}"
         raise DataError(
             f"{where} has {_classes(splits.classes)}; the network was trained on {info.dataset} with "
             f"{_classes(info.classes)}; name its images with --data, or train one for these (nas train --data)"

@@ -29,7 +29,7 @@ def evaluate_bundle(
     Args:
         bundle: What ``load_bundle`` returned.
         device: Where to time it.
-        data: Folder of images; None for the data set that ships.
+        data: As in ``matching_splits``.
         plan: The measuring protocol's numbers.
         progress: Called with (stage, done, total).
 

@@ -52,7 +52,7 @@ class SearchJob:
         space: Name of the space that the supernet must be of; None takes what it is of.
         untrained: Whether there are no weights: accuracy is then predicted only, by ``accuracy_predictor``.
         accuracy_predictor: Its file; None takes the one beside the supernet.
-        data: Folder of images; None for the data set that ships.
+        data: As in ``matching_splits``.
         limit_ms: Latency budget in milliseconds; None searches the whole front.
         strategy: Name of the search strategy.
         budget: Candidates to score.

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -25,7 +26,7 @@ _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, Image.D
 _MODES = {1: "L", 3: "RGB"}
 
 
-def check_memory(count: int, size: int, channels: int, source: Path) -> None:
+def check_memory(count: int, size: int, channels: int, source: Path | str) -> None:
     """Refuse a data set that would not reasonably fit in memory.
 
     Raises:
@@ -79,6 +80,19 @@ def is_grey(path: Path) -> bool:
     except _UNREADABLE as error:
         raise _unreadable(path, error) from error
     return bool(np.ptp(pixels, axis=-1).mean() < 1)
+
+
+def read_pixels(path: Path) -> NDArray[np.uint8]:
+    """Return an image's pixels as they are stored, as RGB: uint8 ``(h, w, 3)``.
+
+    Raises:
+        DataError: The file is not a readable image; the message names it.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except _UNREADABLE as error:
+        raise _unreadable(path, error) from error
 
 
 def _decode(path: Path, size: int, channels: int) -> Tensor:

@@ -9,8 +9,6 @@ copy whose hash must be the one that the slice was taken from.
 import hashlib
 import os
 import tempfile
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from nas.errors import DataError, FileFormatError
-from nas.files import cache_dir, is_file, read_bytes, read_json
+from nas.files import cache_dir, is_file, read_arrays, read_bytes, read_json
 from supernets.datasets.idx import read_idx
 from supernets.datasets.image_set import ImageSet, Splits
 
@@ -107,14 +105,9 @@ def slice_indices() -> dict[str, NDArray[np.int64]]:
     """Return where in the official training set the validation and the calibration images stand, ascending."""
     record = _manifest()["indices"]
     path = SLICE / record["file"]
-    indices = {}
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            for part, digest in record["sha256"].items():
-                indices[part] = archive[part]
-                _check_hash(path, indices[part], digest)
-    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise FileFormatError(f"{path}: not a readable npz file ({error}); install the package again") from error
+    indices = read_arrays(path, list(record["sha256"]))
+    for part, digest in record["sha256"].items():
+        _check_hash(path, indices[part], digest)
     return {part: values.astype(np.int64) for part, values in indices.items()}
 
 

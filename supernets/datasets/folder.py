@@ -53,8 +53,13 @@ class Layout:
     parts: dict[str, list[Item]]
 
 
-def load_folder(folder: Path, size: int, channels: int, need_train: bool, progress: Progress | None) -> Splits:
-    """Load an image folder; see ``load_splits``. Mean and std are over at most 2,000 training images, spread evenly."""
+def load_folder(
+    folder: Path, name: str, size: int, channels: int, need_train: bool, progress: Progress | None
+) -> Splits:
+    """Load an image folder under a name; see ``load_splits``.
+
+    Mean and std are over at most 2,000 training images, spread evenly.
+    """
     layout = read_layout(folder)
     parts = split(folder, layout)
     train = parts["train"]
@@ -81,7 +86,7 @@ def load_folder(folder: Path, size: int, channels: int, need_train: bool, progre
         validation=sets["validation"],
         calibration=sets["calibration"],
         test=sets["test"],
-        name=folder.resolve().name,
+        name=name,
         mean=mean,
         std=std,
     )

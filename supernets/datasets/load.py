@@ -1,4 +1,4 @@
-"""From a place to its splits: Fashion-MNIST, or a folder of a person's own images."""
+"""From what a person names to its splits: a data set known by name, or a folder of images."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from supernets.datasets import fashion
 from supernets.datasets.decode import Progress, check_memory
 from supernets.datasets.folder import load_folder, natural_channels, read_layout
 from supernets.datasets.image_set import ImageSet, Splits
+from supernets.datasets.known import DATA_SETS
 
 _CHUNK = 1000
 
@@ -30,13 +31,13 @@ def inspect_data(data: str | Path | None = None) -> DataInfo:
     """Tell the classes and the natural number of channels of ``data``, which is as in ``load_splits``.
 
     Raises:
-        DataError: The folder is missing, or holds neither Fashion-MNIST's idx files nor class folders of images.
+        DataError: The folder is missing, or holds neither a known data set nor class folders of images.
     """
-    folder = _existing(data)
-    if folder is None or fashion.has_idx_files(folder):
-        return DataInfo(fashion.NAME, fashion.CLASSES, 1)
+    name, folder = _resolve(data)
+    if folder is None or name in DATA_SETS:
+        return DataInfo(name, DATA_SETS[name].classes, DATA_SETS[name].channels)
     layout = read_layout(folder)
-    return DataInfo(folder.resolve().name, layout.classes, natural_channels(layout))
+    return DataInfo(name, layout.classes, natural_channels(layout))
 
 
 def load_splits(
@@ -50,7 +51,8 @@ def load_splits(
     """Load training, validation, calibration and test images.
 
     Args:
-        data: None for Fashion-MNIST, a folder of its idx files, or a folder of images with one subfolder a class.
+        data: The name of a known data set, a folder of its files, or a folder of images with one subfolder a class.
+            None is Fashion-MNIST. A path, or a string that is no known name, is a folder.
         size: Side of the images in pixels.
         channels: 1 for grey, 3 for RGB.
         need_train: Whether ``Splits.train`` is wanted.
@@ -65,27 +67,44 @@ def load_splits(
         raise UsageError(f"channels {channels}; allowed: 1 (grey) or 3 (RGB)")
     if not 8 <= size <= 1024:
         raise UsageError(f"image size {size}; allowed: 8 to 1024 pixels")
-    folder = _existing(data)
-    if folder is None or fashion.has_idx_files(folder):
-        check_memory(fashion.COUNT if need_train else fashion.SLICE_COUNT, size, channels, folder or fashion.SLICE)
-        return _convert(fashion.load_fashion(folder, need_train), size, channels)
-    return load_folder(folder, size, channels, need_train, progress)
+    name, folder = _resolve(data)
+    if folder is not None and name not in DATA_SETS:
+        return load_folder(folder, name, size, channels, need_train, progress)
+    known = DATA_SETS[name]
+    if channels < known.channels:
+        raise UsageError(f"channels {channels} of {name}, whose images are RGB; allowed: {known.channels}")
+    check_memory(known.count if need_train else known.evaluation_count, size, channels, folder or name)
+    return _convert(known.load(folder, need_train), size, channels)
 
 
-def _existing(data: str | Path | None) -> Path | None:
+def _resolve(data: str | Path | None) -> tuple[str, Path | None]:
+    """Return the data's name and folder: a known data set's name, with the folder it is in if one was named.
+
+    A folder of images is called as it is; one with a known data set's name is not that set, as it is split otherwise,
+    and its name is written as a path.
+    """
     if data is None:
-        return None
+        return fashion.NAME, None
+    if isinstance(data, str) and data in DATA_SETS:
+        return data, None
     if not is_folder(data):
-        raise DataError(f"data folder {data} is not there; give a folder of images or of Fashion-MNIST's idx files")
-    return Path(data)
+        names = ", ".join(sorted(DATA_SETS))
+        raise DataError(f"data folder {data} is not there; give a folder of images, or a data set's name: {names}")
+    folder = Path(data)
+    for name, known in DATA_SETS.items():
+        if known.is_in(folder):
+            return name, folder
+    name = folder.resolve().name
+    return f"./{name}" if name in DATA_SETS else name, folder
 
 
 def _convert(splits: Splits, size: int, channels: int) -> Splits:
-    """Bring grey images to the size and number of channels that were asked for."""
+    """Bring images to the size that was asked for, and grey ones to the number of channels."""
+    copies = channels // splits.channels
 
     def convert(part: ImageSet) -> ImageSet:
         images = _resize(part.images, size)
-        return ImageSet(images.repeat(1, channels, 1, 1) if channels > 1 else images, part.labels, part.classes)
+        return ImageSet(images.repeat(1, copies, 1, 1) if copies > 1 else images, part.labels, part.classes)
 
     return Splits(
         train=None if splits.train is None else convert(splits.train),
@@ -93,8 +112,8 @@ def _convert(splits: Splits, size: int, channels: int) -> Splits:
         calibration=convert(splits.calibration),
         test=convert(splits.test),
         name=splits.name,
-        mean=splits.mean * channels,
-        std=splits.std * channels,
+        mean=splits.mean * copies,
+        std=splits.std * copies,
     )
 
 
