@@ -14,12 +14,14 @@ from search_spaces import (
 )
 
 SPACES = [
+    "cifar10-mbv3",
     "fashion-mbv3",
     "ofa-mbv3",
     "ofa-mbv3-w1.2",
     "ofa-proxyless",
 ]
 BOTTLENECK_SPACES = [
+    "cifar10-mbv3",
     "ofa-resnet50",
 ]
 ROWS = 600

@@ -14,10 +14,12 @@ from supernets.training import read_plan
 FASHION, TABLE = read_preset(preset_path("fashion-mbv3"))
 
 
-def test_the_shipped_plan_opens_every_choice_in_the_end() -> None:
-    plan = read_plan(TABLE, FASHION, "fashion-mbv3")
+@pytest.mark.parametrize("name", ["fashion-mbv3", "cifar10-mbv3"])
+def test_a_shipped_plan_opens_every_choice_in_the_end(name: str) -> None:
+    preset, table = read_preset(preset_path(name))
+    plan = read_plan(table, preset, name)
     assert plan.stages[0].full
-    assert plan.stages[-1].restrict(FASHION) == FASHION
+    assert plan.stages[-1].restrict(preset) == preset
     counts = [(s.kernels, s.depths, s.expands, s.keeps) for s in plan.stages]
     assert all(all(a <= b for a, b in zip(one, two, strict=True)) for one, two in itertools.pairwise(counts))
 
