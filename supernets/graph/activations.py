@@ -3,6 +3,9 @@
 Hard-swish and hard-sigmoid are written as Add, Clip and Mul: onnxruntime's quantizer knows those, and does not know the
 HardSwish operator. Where the usual form divides by 6 this one multiplies by 1/6, because there is no integer kernel for
 Div: over three hard-swish nets at 28 pixels that takes 17 % off the int8 latency and 4 % off the fp32 one.
+
+GELU is the Gelu operator: onnxruntime makes the same kernel of it and of the form with Erf, which is five nodes. It has
+no integer kernel and costs six times a ReLU (0.030 ms against 0.005 ms for 75,264 values in fp32, one thread).
 """
 
 from collections.abc import Callable
@@ -38,14 +41,30 @@ def _hard_swish(writer: Writer, node: fx.Node, module: nn.Module | None = None) 
     writer.emit(node, "Mul", [scaled, writer.scalar(1 / 6)])
 
 
+def _gelu(writer: Writer, node: fx.Node, module: nn.GELU | None = None) -> None:
+    approximate = node.kwargs.get("approximate", "none") if module is None else module.approximate
+    writer.emit(node, "Gelu", [writer.value(node)], approximate=approximate)
+
+
+def _softmax(writer: Writer, node: fx.Node, module: nn.Softmax | None = None) -> None:
+    axis = module.dim if module is not None else writer.option(node, 1, "dim")
+    if not isinstance(axis, int):
+        raise writer.unsupported(node, f"softmax over the axis {axis!r}")
+    writer.emit(node, "Softmax", [writer.value(node)], axis=axis)
+
+
 ACTIVATIONS: dict[Any, Callable[..., None]] = {
     nn.ReLU: _relu,
     nn.ReLU6: _relu6,
     nn.Hardsigmoid: _hard_sigmoid,
     nn.Hardswish: _hard_swish,
+    nn.GELU: _gelu,
+    nn.Softmax: _softmax,
     **dict.fromkeys((functional.relu, torch.relu, "relu"), _relu),
     functional.relu6: _relu6,
     functional.hardsigmoid: _hard_sigmoid,
     functional.hardswish: _hard_swish,
+    functional.gelu: _gelu,
+    **dict.fromkeys((functional.softmax, torch.softmax, "softmax"), _softmax),
 }
 """How each is written, by what ``torch.fx`` calls it."""

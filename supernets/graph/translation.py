@@ -12,7 +12,7 @@ from torch import fx, nn
 
 from nas.errors import UsageError
 from supernets.graph.activations import ACTIVATIONS
-from supernets.graph.convolutions import CONVOLUTIONS
+from supernets.graph.layers import LAYERS
 from supernets.graph.tensors import TENSORS
 from supernets.graph.writer import INPUT, OUTPUT, Writer
 
@@ -22,7 +22,7 @@ OPSET = 21
 IR_VERSION = 10
 """The file version that goes with opset 21; onnxruntime 1.18 and later read it."""
 
-_TRANSLATIONS = {**CONVOLUTIONS, **ACTIVATIONS, **TENSORS}
+_TRANSLATIONS = {**LAYERS, **ACTIVATIONS, **TENSORS}
 
 
 def to_onnx(model: nn.Module, channels: int, resolution: int, batch: int | str = 1) -> ModelProto:
@@ -52,6 +52,7 @@ def to_onnx(model: nn.Module, channels: int, resolution: int, batch: int | str =
             f"cannot write {type(model).__name__} as ONNX, its path depends on the data: {error}"
         ) from error
     writer = Writer(modules, _TRANSLATIONS)
+    writer.fold_constants(trace)
     for node in trace.nodes:
         writer.write(node)
     graph = helper.make_graph(

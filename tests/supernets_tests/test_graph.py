@@ -258,7 +258,7 @@ class Branching(nn.Module):
         (nn.Sequential(nn.AvgPool2d(2, ceil_mode=True)), r"cannot write AvgPool2d with ceil_mode or divisor_override"),
         (Function(lambda x: x.flatten()), r"cannot write flatten of the axes 0 to -1 in the network itself"),
         (Function(lambda x: torch.sigmoid(x)), r"cannot write sigmoid in the network itself"),
-        (Function(lambda x: x + 1), r"cannot write add with the argument 1"),
+        (Function(lambda x: x.add((1, 2))), r"cannot write add with the argument \(1, 2\)"),
         (Function(lambda x: torch.add(x, x, alpha=2)), r"cannot write add with alpha"),
         (Function(lambda x: (x, x)), r"must return one tensor, computed last"),
         (Branching(), r"cannot write Branching as ONNX, its path depends on the data"),
