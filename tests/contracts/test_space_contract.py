@@ -21,7 +21,6 @@ SPACES = [
     "ofa-proxyless",
 ]
 BOTTLENECK_SPACES = [
-    "cifar10-mbv3",
     "ofa-resnet50",
 ]
 ROWS = 600
