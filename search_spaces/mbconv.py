@@ -222,6 +222,16 @@ class MBConvSpace(SearchSpace):
                 )
         return self.canonical(row)[0]
 
+    def restricted(self, open: "dict[str, int]") -> "MBConvSpace":
+        """Return the space with the last choices of each elastic dimension."""
+        from dataclasses import replace
+
+        preset, menus = self.preset, ("kernels", "expands", "keeps")
+        cut = {name: getattr(preset, name)[-open.get(name, 1) :] for name in menus}
+        depth = open.get("depths", 1)
+        stages = tuple(replace(stage, depths=stage.depths[-depth:]) for stage in preset.stages)
+        return MBConvSpace(replace(preset, stages=stages, **cut), self.precisions[:1])
+
     def largest(self, precision: str = "fp32") -> Genes:
         """Return the row of the largest network, all of it in ``precision``."""
         return self.with_precision((self.cardinalities - 1).astype(np.int8)[None], precision)[0]

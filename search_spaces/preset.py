@@ -124,6 +124,14 @@ class Preset:
         return make_divisible(middle // SE_REDUCTION, self.round_to)
 
     @property
+    def elastic(self) -> dict[str, int]:
+        """Return the elastic dimensions and their numbers of choices."""
+        depths = max(len(stage.depths) for stage in self.stages)
+        return {"kernels": len(self.kernels), "depths": depths, "expands": len(self.expands), "keeps": len(self.keeps)}
+
+    sorted_by = ("expands", "keeps")
+
+    @property
     def stem_out_width(self) -> int:
         """Channels that the stem hands to the first stage."""
         return self.stem_block_width or self.stem_width
