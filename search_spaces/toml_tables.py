@@ -57,10 +57,10 @@ class TableReader:
             raise self.error(key, value, allowed)
         return value
 
-    def flag(self, key: str) -> bool:
-        """Take true or false; where there is neither, false."""
+    def flag(self, key: str, default: bool = False) -> bool:
+        """Take true or false; where there is neither, ``default``."""
         self.known.append(key)
-        value = self.content.pop(key, False)
+        value = self.content.pop(key, default)
         if not isinstance(value, bool):
             raise self.error(key, value, "true or false")
         return value
@@ -86,9 +86,9 @@ class TableReader:
         """Take a table inside this one."""
         return TableReader(self.source, self.take(key, dict, "a table", default=default), f"{self.prefix}{key}.")
 
-    def tables(self, key: str) -> list["TableReader"]:
+    def tables(self, key: str, default: Any = REQUIRED) -> list["TableReader"]:
         """Take a list of tables."""
-        items = self.take(key, list, f"one [[{self.prefix}{key}]] table each", bool)
+        items = self.take(key, list, f"one [[{self.prefix}{key}]] table each", bool, default)
         if any(not isinstance(item, dict) for item in items):
             raise self.error(key, items, "tables")
         return [TableReader(self.source, item, f"{self.prefix}{key}[{number}].") for number, item in enumerate(items)]

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from nas.errors import FileFormatError
+from nas.errors import FileFormatError, UsageError
 from nas.files import is_folder, read_tensors, write_tensors
 from nas.registry import unknown_name
 from search_spaces import MBConvSpace, get_space, preset_from_dict
@@ -14,6 +14,7 @@ from supernets.supernet import ImageInfo, Supernet
 
 SCHEMA, SCHEMA_VERSION = "supernet", 1
 FILE_NAME = "supernet.safetensors"
+CLASSIFIER = "head.classifier."  # tensors that belong to the classes
 PRETRAINED = Path(__file__).parent / "pretrained"
 
 
@@ -82,6 +83,26 @@ def load_supernet(path: Path) -> Supernet:
         raise FileFormatError(f"{path}: its header does not describe a supernet ({error})") from error
     load_tensors(supernet, tensors, path)
     return supernet.eval()
+
+
+def take_trained(supernet: Supernet, trained: Supernet) -> None:
+    """Copy the weights of another supernet of the same space; those of the classifier only if its classes are the same.
+
+    Raises:
+        UsageError: It is of another space, or for images of other channels; the message names the first tensor.
+    """
+    own, found = supernet.state_dict(), trained.state_dict()
+    if trained.info.classes != supernet.info.classes:
+        found = {name: tensor for name, tensor in found.items() if not name.startswith(CLASSIFIER)}
+    for name in own:
+        if name not in found and not name.startswith(CLASSIFIER):
+            raise UsageError(f"begin with a supernet of space {trained.space.name}: it has no {name}")
+        if name in found and found[name].shape != own[name].shape:
+            raise UsageError(
+                f"begin with a supernet of space {trained.space.name}: its {name} has shape "
+                f"{tuple(found[name].shape)}; allowed: {tuple(own[name].shape)}, as of space {supernet.space.name}"
+            )
+    supernet.load_state_dict(own | found)
 
 
 def load_tensors(module: torch.nn.Module, tensors: dict[str, torch.Tensor], path: Path) -> None:

@@ -7,7 +7,8 @@ import torch
 from supernets.datasets import ImageSet, Splits
 from supernets.training import TrainingPlan, TrainingStage
 
-FULL = TrainingStage("full", 2, 0, 0.05, 1, 1, 1, 1, 1, 0.0, 0.0)
+ELASTIC = ("kernels", "depths", "expands", "keeps")
+FULL = TrainingStage("full", epochs=2, learning_rate=0.05)
 PLAN = TrainingPlan(
     batch_size=16,
     momentum=0.9,
@@ -18,8 +19,8 @@ PLAN = TrainingPlan(
     erase=0.1,
     stages=(
         FULL,
-        replace(FULL, name="depth", kernels=2, depths=2, distillation=1.0, subnets=2),
-        replace(FULL, name="width", kernels=2, depths=2, expands=2, keeps=2, distillation=0.5, extremes=0.5),
+        replace(FULL, name="depth", open={"kernels": 2, "depths": 2}, distillation=1.0, subnets=2),
+        replace(FULL, name="width", open=dict.fromkeys(ELASTIC, 2), distillation=0.5, extremes=0.5),
     ),
 )
 

@@ -45,6 +45,10 @@ class ImageSet:
         """Return the images at ``indices`` (int64 or bool tensor), in that order."""
         return ImageSet(self.images[indices], self.labels[indices], self.classes)
 
+    def to(self, device: torch.device) -> "ImageSet":
+        """Return the images on a device."""
+        return ImageSet(self.images.to(device), self.labels.to(device), self.classes)
+
 
 @dataclass(frozen=True, eq=False)
 class Splits:

@@ -1,4 +1,4 @@
-"""The state of a training run: weights, momentum, and where it stands; written atomically, with the log beside it."""
+"""The state of a training run: weights, the optimizer's state, and where it stands; atomic, with the log beside it."""
 
 import hashlib
 import json
@@ -10,16 +10,16 @@ import torch
 from torch import Tensor
 
 from nas.errors import FileFormatError, TrainingError, UsageError
-from nas.files import is_file, read_tensors, write_bytes, write_tensors
+from nas.files import is_file, read_tensors, write_tensors
 from search_spaces import Candidate, Preset
 from supernets.datasets import Splits
 from supernets.supernet import Supernet
+from supernets.training.log import write_log
 from supernets.training.plan import TrainingPlan
 from supernets.weights import load_tensors
 
-SCHEMA, SCHEMA_VERSION = "training-checkpoint", 2
+SCHEMA, SCHEMA_VERSION = "training-checkpoint", 3
 FILE_NAME = "checkpoint.safetensors"
-LOG_NAME = "train_log.jsonl"
 
 Identity = dict[str, str]
 """Everything that decides how a run goes, by name: a hash of each."""
@@ -34,7 +34,8 @@ class Progress:
         epoch: Epochs done of the stage.
         step: Steps done of the epoch.
         loss: Sum of the losses of those steps.
-        momentum: The optimizer's momentum by parameter.
+        optimizer: The optimizer's state, by parameter and name.
+        average: The moving average of the weights, within a stage that has one.
         log: A line an epoch.
     """
 
@@ -42,7 +43,8 @@ class Progress:
     epoch: int = 0
     step: int = 0
     loss: float = 0.0
-    momentum: dict[str, Tensor] = field(default_factory=dict)
+    optimizer: dict[str, Tensor] = field(default_factory=dict)
+    average: dict[str, Tensor] = field(default_factory=dict)
     log: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -61,16 +63,34 @@ class Progress:
 
 
 def run_identity(
-    preset: Preset, splits: Splits, plan: TrainingPlan, seed: int, only: Candidate | None = None
+    preset: Preset,
+    splits: Splits,
+    plan: TrainingPlan,
+    seed: int,
+    trained: Supernet | None = None,
+    only: Candidate | None = None,
 ) -> Identity:
-    """Return what decides how a run goes; images that only the log's accuracies are counted on do not."""
+    """Return what decides how a run goes.
+
+    Images that only the log's accuracies are counted on do not, nor does the number of processes.
+    """
     return {
         "space": preset.digest,
+        "beginning": "random" if trained is None else _tensors_digest(trained),
         "data": _data_digest(splits),
         "plan": _digest(asdict(plan)),
         "seed": str(seed),
         "subnet": "every one" if only is None else only.id,
     }
+
+
+def _tensors_digest(module: torch.nn.Module) -> str:
+    """Return twelve hexadecimal digits of a module's tensors."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().data)
+    return digest.hexdigest()[:12]
 
 
 def _data_digest(splits: Splits) -> str:
@@ -96,16 +116,16 @@ def save_checkpoint(out: Path, supernet: Supernet, run: Identity, progress: Prog
     """Write the state and the log of a run into ``out``.
 
     Raises:
-        TrainingError: A weight or a momentum is not finite; nothing is written.
+        TrainingError: A weight or what the optimizer keeps is not finite; nothing is written.
     """
-    tensors = {f"model.{name}": tensor for name, tensor in supernet.state_dict().items()}
-    tensors |= {f"momentum.{name}": tensor for name, tensor in progress.momentum.items()}
+    parts = {"model": supernet.state_dict(), "optimizer": progress.optimizer, "average": progress.average}
+    tensors = {f"{part}.{name}": tensor for part, found in parts.items() for name, tensor in found.items()}
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise TrainingError(f"{name} is no longer finite")
     info = {"run": run, **{key: getattr(progress, key) for key in ("stage", "epoch", "step", "loss", "log")}}
     write_tensors(out / FILE_NAME, tensors, SCHEMA, SCHEMA_VERSION, info)
-    write_bytes(out / LOG_NAME, "".join(json.dumps(line, sort_keys=True) + "\n" for line in progress.log).encode())
+    write_log(out, progress.log)
 
 
 def load_checkpoint(out: Path, supernet: Supernet, run: Identity) -> Progress:
@@ -121,7 +141,8 @@ def load_checkpoint(out: Path, supernet: Supernet, run: Identity) -> Progress:
     tensors, info = read_tensors(path, SCHEMA, SCHEMA_VERSION)
     try:
         recorded, stands = dict(info["run"]), (int(info["stage"]), int(info["epoch"]), int(info["step"]))
-        progress = Progress(*stands, float(info["loss"]), _part(tensors, "momentum."), list(info["log"]))
+        progress = Progress(*stands, float(info["loss"]), _part(tensors, "optimizer."))
+        progress.average, progress.log = _part(tensors, "average."), list(info["log"])
     except (KeyError, TypeError, ValueError) as error:
         raise FileFormatError(f"{path}: its header does not say where the run stands ({error})") from error
     if differing := [name for name in run if recorded.get(name) != run[name]]:
@@ -136,15 +157,22 @@ def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def momentum_of(supernet: Supernet, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return the momentum buffers by parameter name; a parameter that had no gradient yet has none."""
-    state = optimizer.state
-    found = {name: state[p].get("momentum_buffer") for name, p in supernet.named_parameters() if p in state}
-    return {name: buffer for name, buffer in found.items() if buffer is not None}
+def optimizer_state(supernet: Supernet, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return what the optimizer keeps, under ``<parameter>:<key>``; a parameter without a gradient yet has nothing."""
+    names = {parameter: name for name, parameter in supernet.named_parameters()}
+    return {
+        f"{names[parameter]}:{key}": value
+        for parameter, kept in optimizer.state.items()
+        for key, value in kept.items()
+        if isinstance(value, Tensor)
+    }
 
 
-def restore_momentum(supernet: Supernet, optimizer: torch.optim.Optimizer, momentum: dict[str, Tensor]) -> None:
-    """Put back the buffers that ``momentum_of`` returned."""
-    for name, parameter in supernet.named_parameters():
-        if name in momentum:
-            optimizer.state[parameter]["momentum_buffer"] = momentum[name].to(parameter.device, parameter.dtype)
+def restore_optimizer(supernet: Supernet, optimizer: torch.optim.Optimizer, state: dict[str, Tensor]) -> None:
+    """Put back what ``optimizer_state`` returned."""
+    parameters = dict(supernet.named_parameters())
+    for place, value in state.items():
+        name, _, key = place.rpartition(":")
+        parameter = parameters[name]
+        kept = value.to(parameter.device, parameter.dtype) if value.ndim else value.clone()
+        optimizer.state[parameter][key] = kept

@@ -2,12 +2,19 @@
 
     [training]
     batch_size = 256
+    optimizer = "sgd"                # may be left out; with Nesterov's momentum, or one of timm's: adamw, lion
     momentum = 0.9
     weight_decay = 3e-5              # none on batch norms, biases and kernel transforms
     label_smoothing = 0.1
     flip = 0.5                       # augmentation, see supernets.datasets.augment
     shift = 0.07
     erase = 0.25
+    mixup = 0.2                      # may be left out (0, as all that follow): timm's mixup and cutmix, their alphas
+    cutmix = 1.0
+    clip_norm = 5.0                  # of the gradient as a whole
+    clip_value = 1.0                 # of each of its values
+    average = 0.9998                 # decay of the moving average of the weights that a stage ends with
+    sort_channels = true             # may be left out: sort channels by importance where a stage opens widths
 
     [[training.stage]]               # one table a stage, in order
     name = "kernel"
@@ -15,22 +22,27 @@
     warmup_epochs = 0
     learning_rate = 0.1
     subnets = 1                      # drawn in every step, their gradients averaged
-    kernels = 3                      # choices open in this stage, counted from the largest
-    depths = 1
+    kernels = 3                      # choices open in this stage, counted from the largest: one key for each elastic
+    depths = 1                       # dimension of the space's family, 1 where it is left out
     expands = 1
     keeps = 1
     distillation = 1.0               # weight of the soft cross-entropy to the full network; 0 has no teacher
     extremes = 0.0                   # share of the draws that are the stage's largest or smallest network
+    sandwich = false                 # may be left out; see below
 
-A stage whose four counts are all 1 trains the full network; as it stands when that stage ends, it is the teacher of the
+    [[training.finetune]]            # likewise, may be left out: the stages of a supernet that begins with trained
+    ...                              # weights; without them, the last stage of the others
+
+A stage whose counts are all 1 trains the full network; as it stands when that stage ends, it is the teacher of the
 stages that follow (once-for-all's progressive shrinking, Cai et al., 2020).
-Uniform draws hardly ever meet the largest and the smallest network; ``extremes`` gives them a share of the steps, which
-is the sandwich rule (Yu et al., BigNAS, 2020) as a probability.
+A stage with ``sandwich`` has its teacher in every step: the largest network learns from the labels, the smallest and
+random ones between from the largest's answers to the same images (the sandwich rule with in-place distillation, Yu et
+al., BigNAS, 2020). Where ``extremes`` is above 0 instead, the ends are a share of the draws, on labels.
 """
 
 import copy
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nas.errors import FileFormatError, UsageError
@@ -38,48 +50,38 @@ from search_spaces import MBConvSpace, Preset
 from search_spaces.toml_tables import TableReader
 
 MOST_SCALE = 1000.0
+OPTIMIZERS = ("sgd", "adamw", "lion")
 FRACTION = ("0 to 1", lambda value: 0 <= value <= 1)
+BELOW_ONE = ("from 0 to below 1", lambda value: 0 <= value < 1)
+NOT_NEGATIVE = ("0 to 1000", lambda value: 0 <= value <= 1000)
 
 
 @dataclass(frozen=True)
 class TrainingStage:
-    """One stage of progressive shrinking; see the module."""
+    """One stage of training; see the module. ``open`` holds the counts of choices by elastic dimension."""
 
     name: str
     epochs: int
-    warmup_epochs: int
     learning_rate: float
-    subnets: int
-    kernels: int
-    depths: int
-    expands: int
-    keeps: int
-    distillation: float
-    extremes: float
+    warmup_epochs: int = 0
+    subnets: int = 1
+    open: Mapping[str, int] = field(default_factory=dict)
+    distillation: float = 0.0
+    extremes: float = 0.0
+    sandwich: bool = False
 
     @property
     def full(self) -> bool:
         """Whether only the full network is trained."""
-        return max(self.kernels, self.depths, self.expands, self.keeps) == 1
+        return max(self.open.values(), default=1) == 1
 
-    @property
-    def width_choices(self) -> tuple[int, int]:
-        """How many expands and keeps are open; channels are sorted where this grows."""
-        return self.expands, self.keeps
+    def space(self, whole: MBConvSpace) -> MBConvSpace:
+        """Return the part of the space that this stage draws from."""
+        return whole.restricted(self.open)
 
-    def restrict(self, preset: Preset) -> Preset:
-        """Return the part of the space that this stage trains."""
-        return replace(
-            preset,
-            kernels=preset.kernels[-self.kernels :],
-            expands=preset.expands[-self.expands :],
-            keeps=preset.keeps[-self.keeps :],
-            stages=tuple(replace(stage, depths=stage.depths[-self.depths :]) for stage in preset.stages),
-        )
-
-    def space(self, preset: Preset) -> MBConvSpace:
-        """Return the space of the subnets that this stage draws from."""
-        return MBConvSpace(self.restrict(preset), precisions=("fp32",))
+    def widths(self, preset: Preset) -> tuple[int, ...]:
+        """Return how many choices of width are open; channels are sorted where this grows."""
+        return tuple(self.open.get(name, 1) for name in preset.sorted_by)
 
 
 @dataclass(frozen=True)
@@ -94,12 +96,20 @@ class TrainingPlan:
     shift: float
     erase: float
     stages: tuple[TrainingStage, ...]
+    finetune: tuple[TrainingStage, ...] = ()
+    optimizer: str = "sgd"
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    clip_norm: float = 0.0
+    clip_value: float = 0.0
+    average: float = 0.0
+    sort_channels: bool = True
 
     def with_batch_size(self, batch_size: int) -> "TrainingPlan":
         """Return the plan for another batch size, learning rates scaled in proportion (Goyal et al., 2017)."""
         factor = batch_size / self.batch_size
-        stages = tuple(replace(stage, learning_rate=stage.learning_rate * factor) for stage in self.stages)
-        return replace(self, batch_size=batch_size, stages=stages)
+        plan = self._each_stage(lambda stage: replace(stage, learning_rate=stage.learning_rate * factor))
+        return replace(plan, batch_size=batch_size)
 
     def scaled(self, factor: float) -> "TrainingPlan":
         """Return the plan with every stage's epochs times ``factor``, at least one each.
@@ -109,7 +119,16 @@ class TrainingPlan:
         """
         if not 0 < factor <= MOST_SCALE:
             raise UsageError(f"epochs times {factor:g}; allowed: above 0, at most {MOST_SCALE:g}")
-        return replace(self, stages=tuple(_scaled(stage, factor) for stage in self.stages))
+        return self._each_stage(lambda stage: _scaled(stage, factor))
+
+    def from_trained(self) -> "TrainingPlan":
+        """Return the plan of a supernet that begins with trained weights: the stages of fine-tuning alone."""
+        last = replace(self.stages[-1], distillation=0.0)  # its teacher would be of another training
+        return replace(self, stages=self.finetune or (last,), finetune=())
+
+    def _each_stage(self, change: Callable[[TrainingStage], TrainingStage]) -> "TrainingPlan":
+        stages, finetune = (tuple(change(stage) for stage in stages) for stages in (self.stages, self.finetune))
+        return replace(self, stages=stages, finetune=finetune)
 
 
 def _scaled(stage: TrainingStage, factor: float) -> TrainingStage:
@@ -130,39 +149,61 @@ def read_plan(table: Mapping[str, Any], preset: Preset, source: str) -> Training
         batch_size=reader.take("batch_size", int, "2 to 65536", lambda value: 2 <= value <= 65536),
         momentum=reader.take("momentum", float, "above 0, below 1", lambda value: 0 < value < 1),
         weight_decay=reader.take("weight_decay", float, *FRACTION),
-        label_smoothing=reader.take("label_smoothing", float, "from 0 to below 1", lambda value: 0 <= value < 1),
+        label_smoothing=reader.take("label_smoothing", float, *BELOW_ONE),
         flip=reader.take("flip", float, *FRACTION),
         shift=reader.take("shift", float, *FRACTION),
         erase=reader.take("erase", float, *FRACTION),
         stages=tuple(_read_stage(stage, preset) for stage in reader.tables("stage")),
+        finetune=tuple(_read_stage(stage, preset) for stage in reader.tables("finetune", [])),
+        optimizer=reader.take("optimizer", str, " or ".join(OPTIMIZERS), lambda value: value in OPTIMIZERS, "sgd"),
+        mixup=reader.take("mixup", float, *NOT_NEGATIVE, 0.0),
+        cutmix=reader.take("cutmix", float, *NOT_NEGATIVE, 0.0),
+        clip_norm=reader.take("clip_norm", float, *NOT_NEGATIVE, 0.0),
+        clip_value=reader.take("clip_value", float, *NOT_NEGATIVE, 0.0),
+        average=reader.take("average", float, *BELOW_ONE, 0.0),
+        sort_channels=reader.flag("sort_channels", True),
     )
     reader.finish()
-    first = plan.stages[0]
-    if not first.full or first.distillation:
-        raise FileFormatError(
-            f"{source}: training.stage[0] is elastic or has distillation; allowed: the full network first (all counts "
-            "1), which has no teacher (distillation 0)"
-        )
+    _check_teachers(source, "stage", plan.stages)
+    _check_teachers(source, "finetune", plan.finetune)
     return plan
 
 
-def _read_stage(table: TableReader, preset: Preset) -> TrainingStage:
-    def count(key: str, menu: int) -> int:
-        return int(table.take(key, int, f"1 to {menu}, the choices that the space has", lambda n: 1 <= n <= menu))
+def _check_teachers(source: str, key: str, stages: tuple[TrainingStage, ...]) -> None:
+    """Check that a stage with distillation has a full network trained before it, and a sandwich its own teacher."""
+    taught = False
+    for number, stage in enumerate(stages):
+        place = f"{source}: training.{key}[{number}]"
+        if stage.distillation and not taught:
+            raise FileFormatError(
+                f"{place} has distillation and no teacher; allowed: 0, or a stage of the full network (all counts 1) "
+                "before it"
+            )
+        if stage.sandwich and (stage.distillation or stage.extremes or stage.subnets < 2):
+            raise FileFormatError(
+                f"{place} has sandwich with distillation {stage.distillation:g}, extremes {stage.extremes:g}, subnets "
+                f"{stage.subnets}; allowed: 0, 0, 2 or more: the largest network of each step is the teacher"
+            )
+        taught = taught or stage.full
 
+
+def _read_stage(table: TableReader, preset: Preset) -> TrainingStage:
     epochs = table.take("epochs", int, "1 to 100000", lambda value: 1 <= value <= 100_000)
     stage = TrainingStage(
         name=table.take("name", str, "a name", bool),
         epochs=epochs,
-        warmup_epochs=table.take("warmup_epochs", int, "0 to below epochs", lambda value: 0 <= value < epochs),
+        warmup_epochs=table.take("warmup_epochs", int, "0 to below epochs", lambda value: 0 <= value < epochs, 0),
         learning_rate=table.take("learning_rate", float, "above 0, at most 100", lambda value: 0 < value <= 100),
-        subnets=table.take("subnets", int, "1 to 64", lambda value: 1 <= value <= 64),
-        kernels=count("kernels", len(preset.kernels)),
-        depths=count("depths", max(len(stage.depths) for stage in preset.stages)),
-        expands=count("expands", len(preset.expands)),
-        keeps=count("keeps", len(preset.keeps)),
-        distillation=table.take("distillation", float, "0 to 1000", lambda value: 0 <= value <= 1000),
-        extremes=table.take("extremes", float, *FRACTION),
+        subnets=table.take("subnets", int, "1 to 64", lambda value: 1 <= value <= 64, 1),
+        open={name: _count(table, name, most) for name, most in preset.elastic.items()},
+        distillation=table.take("distillation", float, *NOT_NEGATIVE, 0.0),
+        extremes=table.take("extremes", float, *FRACTION, 0.0),
+        sandwich=table.flag("sandwich"),
     )
     table.finish()
     return stage
+
+
+def _count(table: TableReader, key: str, most: int) -> int:
+    allowed = f"1 to {most}, the choices that the space has"
+    return int(table.take(key, int, allowed, lambda count: 1 <= count <= most, 1))

@@ -1,8 +1,13 @@
 """One step of training: its images, its subnets, and the loss that they learn from."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 import torch.nn.functional as F
+from timm.data import Mixup
+from timm.utils import dispatch_clip_grad
 from torch import Tensor
 
 from search_spaces import Candidate, MBConvSpace
@@ -10,6 +15,7 @@ from supernets.datasets import ImageSet, augment
 from supernets.evaluation import prepare
 from supernets.subnet import Subnet
 from supernets.supernet import Supernet
+from supernets.training.parallel import ALONE, Group
 from supernets.training.plan import TrainingPlan, TrainingStage
 
 
@@ -19,14 +25,22 @@ class Steps:
     Args:
         supernet: What learns.
         images: What it learns from, on the supernet's device.
-        plan: Augmentation and label smoothing.
+        plan: Augmentation, label smoothing and clipping.
         only: Train this subnet alone, at its own resolution.
+        group: The processes that share each batch.
     """
 
-    def __init__(self, supernet: Supernet, images: ImageSet, plan: TrainingPlan, only: Candidate | None):
-        self.supernet, self.images, self.plan, self.only = supernet, images, plan, only
+    def __init__(
+        self, supernet: Supernet, images: ImageSet, plan: TrainingPlan, only: Candidate | None, group: Group = ALONE
+    ):
+        self.supernet, self.images, self.plan, self.only, self.group = supernet, images, plan, only, group
         self.device = images.images.device
         self.generator = torch.Generator(self.device)  # of augmentation, seeded before each step
+        self.mixup = None
+        if plan.mixup or plan.cutmix:
+            self.mixup = Mixup(
+                mixup_alpha=plan.mixup, cutmix_alpha=plan.cutmix, label_smoothing=0.0, num_classes=supernet.classes
+            )
 
     def step(
         self,
@@ -40,47 +54,78 @@ class Steps:
         """Do one step on the images at ``indices`` with subnets of the stage's space; return their mean loss."""
         images, labels = self._batch(indices, space, rng)
         candidates = [self.only] * stage.subnets if self.only else draw(space, stage, images.shape[-1], rng)
-        with self._autocast():
-            target = None if teacher is None else teacher_probabilities(teacher, images)
         optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
-        for candidate in candidates:
-            with self._autocast():
+        soft = None if teacher is None else self._teacher_probabilities(teacher, images)
+        for number, candidate in enumerate(candidates):
+            with self._autocast(), self.group.whole_batch_norms():
                 logits = self.supernet(images, candidate).float()
-            loss = F.cross_entropy(logits, labels, label_smoothing=self.plan.label_smoothing)
-            if target is not None:
-                loss = loss + stage.distillation * F.cross_entropy(logits, target)
+            if stage.sandwich and number:
+                loss = F.cross_entropy(logits, soft)
+            else:
+                loss = F.cross_entropy(logits, labels, label_smoothing=self.plan.label_smoothing)
+            if stage.sandwich and not number:
+                soft = logits.detach().softmax(dim=1)
+            elif stage.distillation:
+                loss = loss + stage.distillation * F.cross_entropy(logits, soft)
             loss = loss / len(candidates)
             loss.backward()
             total += loss.detach()
-        optimizer.step()
+        self._update(optimizer, total)
         return total
 
+    def _update(self, optimizer: torch.optim.Optimizer, total: Tensor) -> None:
+        """Average gradients and loss over the processes, clip, and take the step."""
+        learning = [parameter for parameter in self.supernet.parameters() if parameter.grad is not None]
+        self.group.average([*(parameter.grad for parameter in learning if parameter.grad is not None), total])
+        for limit, mode in ((self.plan.clip_norm, "norm"), (self.plan.clip_value, "value")):
+            if limit:
+                dispatch_clip_grad(learning, limit, mode)
+        optimizer.step()
+
     def _batch(self, indices: Tensor, space: MBConvSpace, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Return the images at ``indices`` augmented, at a resolution of the space, and their labels."""
+        """Return this process's part of the images at ``indices``, augmented, at a resolution of the space, and of
+        their labels: classes, or where images are mixed, probabilities of classes."""
         torch.manual_seed(int(rng.integers(2**62)))  # dropout draws from torch's own generator
         plan, generator = self.plan, self.generator.manual_seed(int(rng.integers(2**62)))
         images = augment(self.images.images[indices], generator, flip=plan.flip, shift=plan.shift, erase=plan.erase)
         resolution = self.only.resolution if self.only else int(rng.choice(space.resolutions))
-        images = prepare(images, resolution, self.supernet.info)
-        return images.contiguous(memory_format=torch.channels_last), self.images.labels[indices]
+        images, labels = prepare(images, resolution, self.supernet.info), self.images.labels[indices]
+        if self.mixup:
+            with _numpy_seeded(rng):
+                images, labels = self.mixup(images, labels)
+        images = self.group.part(images).contiguous(memory_format=torch.channels_last)
+        return images, self.group.part(labels)
+
+    @torch.no_grad()
+    def _teacher_probabilities(self, teacher: Subnet, images: Tensor) -> Tensor:
+        with self._autocast():
+            return teacher(images).float().softmax(dim=1)
 
     def _autocast(self) -> torch.autocast:
         """Return the context of forward passes: bfloat16 on a GPU, float32 elsewhere."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
 
 
+@contextmanager
+def _numpy_seeded(rng: np.random.Generator) -> Iterator[None]:
+    """Seed numpy's own generator, which timm draws from, within the block."""
+    state = np.random.get_state()
+    np.random.seed(int(rng.integers(2**32)))
+    try:
+        yield
+    finally:
+        np.random.set_state(state)
+
+
 def draw(space: MBConvSpace, stage: TrainingStage, resolution: int, rng: np.random.Generator) -> list[Candidate]:
-    """Return the subnets of one step at a resolution: of the stage's space, a share of them its ends."""
+    """Return the subnets of one step at a resolution, of the stage's space; in a sandwich, the largest first."""
     genes = space.sample(stage.subnets, rng)
-    ends = np.stack([space.largest(), space.smallest()])
-    extreme = rng.random(stage.subnets) < stage.extremes
-    genes[extreme] = ends[rng.integers(2, size=int(extreme.sum()))]
+    ends = np.stack([space.largest(space.precisions[0]), space.smallest(space.precisions[0])])
+    if stage.sandwich:
+        genes[[0, -1]] = ends
+    else:
+        extreme = rng.random(stage.subnets) < stage.extremes
+        genes[extreme] = ends[rng.integers(2, size=int(extreme.sum()))]
     genes[:, 0] = space.resolutions.index(resolution)
     return [space.candidate(row) for row in genes]
-
-
-@torch.no_grad()
-def teacher_probabilities(teacher: Subnet, images: Tensor) -> Tensor:
-    """Return the teacher's class probabilities ``(n, classes)``."""
-    return teacher(images).float().softmax(dim=1)

@@ -1,6 +1,6 @@
 """What training teaches, and to whom: stages draw only what they open, the teacher is followed, sorting is lossless."""
 
-import json
+import csv
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from tiny_space import tiny_space
-from tiny_training import FULL, PLAN, bright_images, tiny_splits
+from tiny_training import ELASTIC, FULL, PLAN, bright_images, tiny_splits
 
 from search_spaces import Candidate, MBConvSpace
 from supernets import Supernet, calibrated_subnet, prepare
@@ -20,17 +20,17 @@ from supernets.training.steps import draw
 
 SPACE = tiny_space(("fp32",))
 PRESET = SPACE.preset
-OPEN = replace(FULL, kernels=2, depths=2, expands=2, keeps=2, subnets=4)
+OPEN = replace(FULL, open=dict.fromkeys(ELASTIC, 2), subnets=4)
 
 
 def drawn(stage: TrainingStage, steps: int = 60) -> list[Candidate]:
     rng = np.random.default_rng(0)
-    return [candidate for _ in range(steps) for candidate in draw(stage.space(PRESET), stage, 16, rng)]
+    return [candidate for _ in range(steps) for candidate in draw(stage.space(SPACE), stage, 16, rng)]
 
 
 @pytest.mark.parametrize("opened", [(), ("kernels",), ("depths",), ("expands",), ("keeps",), ("kernels", "depths")])
 def test_a_stage_draws_all_of_what_it_opens_and_the_largest_of_the_rest(opened: tuple[str, ...]) -> None:
-    candidates = drawn(replace(FULL, **dict.fromkeys(opened, 2)))
+    candidates = drawn(replace(FULL, open=dict.fromkeys(opened, 2)))
     blocks = [block for candidate in candidates for block in candidate.active_blocks()]
     found = {
         "kernels": {block.kernel for block in blocks},
@@ -116,17 +116,18 @@ def test_channels_are_sorted_once_wherever_widths_open_within_the_widths_trained
         "expand": (2, 2, 2, 2),
         "more": (2, 2, 2, 2),
     }
-    names = ("kernels", "depths", "expands", "keeps")
-    opened = tuple(replace(FULL, name=name, **dict(zip(names, values, strict=True))) for name, values in counts.items())
+    opened = tuple(
+        replace(FULL, name=name, open=dict(zip(ELASTIC, values, strict=True))) for name, values in counts.items()
+    )
     stages = tuple(replace(stage, epochs=1) for stage in (FULL, *opened))
-    sort, log, calls = Supernet.sort_channels, tmp_path / "run" / "train_log.jsonl", []
+    sort, log, calls = Supernet.sort_channels, tmp_path / "run" / "train_log.csv", []
 
     def sort_and_compare(self: Supernet, trained: MBConvSpace) -> None:
         networks = [SPACE.candidate(SPACE.largest()), *(trained.candidate(row) for row in (trained.smallest(),))]
         before, weights = logits(self, networks), self.state_dict()["blocks.block_1_1.expand.conv.weight"].clone()
         sort(self, trained)
         torch.testing.assert_close(logits(self, networks), before, rtol=1e-3, atol=1e-3)
-        done = json.loads(log.read_text().splitlines()[-1])["stage"]
+        done = list(csv.DictReader(log.open()))[-1]["stage"]
         moved = not torch.equal(weights, self.state_dict()["blocks.block_1_1.expand.conv.weight"])
         calls.append((done, trained.preset.expands, trained.preset.keeps, moved))
 

@@ -1,6 +1,6 @@
 """Training: the run as killed and resumed, and what is refused."""
 
-import json
+import csv
 import os
 import shutil
 import signal
@@ -60,8 +60,8 @@ def stop_after(steps: int) -> Callable[[dict[str, Any]], None]:
 
 
 def epochs_logged(out: Path) -> list[tuple[str, int]]:
-    lines = [json.loads(line) for line in (out / "train_log.jsonl").read_text().splitlines()]
-    return [(line["stage"], line["epoch"]) for line in lines]
+    with open(out / "train_log.csv") as file:
+        return [(line["stage"], int(line["epoch"])) for line in csv.DictReader(file)]
 
 
 EVERY_EPOCH = [(stage.name, epoch) for stage in PLAN.stages for epoch in (1, 2)]
@@ -136,7 +136,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_an_undisturbed_one(
 
 def test_a_log_line_that_a_kill_cost_is_written_again(splits: Splits, tmp_path: Path) -> None:
     train(tiny_space(), splits, tmp_path, plan=PLAN)
-    log = tmp_path / "train_log.jsonl"
+    log = tmp_path / "train_log.csv"
     whole = log.read_bytes()
     log.write_bytes(b"".join(whole.splitlines(keepends=True)[:-1]))  # killed between the checkpoint and the log
     train(tiny_space(), splits, tmp_path, plan=PLAN)
@@ -211,14 +211,14 @@ def test_a_loss_that_is_not_finite_ends_the_run_before_it_is_kept(
     plan = replace(PLAN, stages=(replace(FULL, learning_rate=1e30),))
     with pytest.raises(TrainingError, match=r"stage full, epoch 1: .* (is|finite).*; lower its learning_rate"):
         train(tiny_space(), splits, tmp_path, plan=plan, checkpoint_seconds=checkpoint_seconds)
-    kept, _ = read_tensors(tmp_path / "checkpoint.safetensors", "training-checkpoint", 2)
+    kept, _ = read_tensors(tmp_path / "checkpoint.safetensors", "training-checkpoint", 3)
     assert all(torch.isfinite(tensor).all() for tensor in kept.values())
 
 
 def test_weights_that_are_not_finite_are_not_kept_though_the_loss_is(
     splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def spoil(self: torch.optim.SGD) -> None:
+    def spoil(self: torch.optim.SGD, closure: object = None) -> None:
         self.param_groups[0]["params"][0].data.fill_(float("inf"))  # after the last step no loss tells
 
     plan = replace(PLAN, batch_size=48, stages=(replace(FULL, epochs=1),))
@@ -245,6 +245,6 @@ def test_a_damaged_checkpoint_is_named(splits: Splits, tmp_path: Path) -> None:
     path.write_bytes(b"\x00" * 100)
     with pytest.raises(FileFormatError, match=r"checkpoint\.safetensors"):
         train(tiny_space(), splits, tmp_path, plan=PLAN)
-    write_tensors(path, {}, "training-checkpoint", 2, {"run": {}, "stage": 0})
+    write_tensors(path, {}, "training-checkpoint", 3, {"run": {}, "stage": 0})
     with pytest.raises(FileFormatError, match="its header does not say where the run stands"):
         train(tiny_space(), splits, tmp_path, plan=PLAN)

@@ -8,7 +8,7 @@ import pytest
 from tiny_training import FULL, PLAN
 
 from nas.errors import FileFormatError, UsageError
-from search_spaces import preset_path, read_preset
+from search_spaces import MBConvSpace, preset_path, read_preset
 from supernets.training import read_plan
 
 FASHION, TABLE = read_preset(preset_path("fashion-mbv3"))
@@ -19,8 +19,8 @@ def test_a_shipped_plan_opens_every_choice_in_the_end(name: str) -> None:
     preset, table = read_preset(preset_path(name))
     plan = read_plan(table, preset, name)
     assert plan.stages[0].full
-    assert plan.stages[-1].restrict(preset) == preset
-    counts = [(s.kernels, s.depths, s.expands, s.keeps) for s in plan.stages]
+    assert plan.stages[-1].space(MBConvSpace(preset)).preset == preset
+    counts = [tuple(stage.open.values()) for stage in plan.stages]
     assert all(all(a <= b for a, b in zip(one, two, strict=True)) for one, two in itertools.pairwise(counts))
 
 
@@ -47,11 +47,15 @@ def test_a_scaled_plan_keeps_at_least_one_epoch_and_a_batch_size_carries_the_lea
         (lambda t: t.update(erase=float("nan")), "training.erase is nan; allowed: 0 to 1"),
         (lambda t: t.update(stage=[]), r"training.stage is \[\]; allowed: one \[\[training.stage\]\] table each"),
         (lambda t: t.update(stage=[3]), r"training.stage is \[3\]; allowed: tables"),
-        (lambda t: t["stage"].pop(0), r"training.stage\[0\] is elastic or .*; allowed: the full network first"),
-        (
-            lambda t: t["stage"][0].update(distillation=0.5),
-            r"has distillation; allowed: .*no teacher \(distillation 0\)",
-        ),
+        (lambda t: t["stage"].pop(0), r"training.stage\[0\] has distillation and no teacher; allowed: 0, or a stage"),
+        (lambda t: t["stage"][0].update(distillation=0.5), r"stage\[0\] has distillation and no teacher; allowed: 0"),
+        (lambda t: t["stage"][1].update(sandwich=True), r"\[1\] has sandwich with distillation 1, extremes 0, subnets 1"),
+        (lambda t: t["stage"][1].update(sandwich=1), r"training.stage\[1\].sandwich is 1; allowed: true or false"),
+        (lambda t: t.update(finetune=[dict(t["stage"][1])]), r"training.finetune\[0\] has distillation and no teacher"),
+        (lambda t: t.update(optimizer="sdg"), "training.optimizer is 'sdg'; allowed: sgd or adamw or lion"),
+        (lambda t: t.update(mixup=-1), "training.mixup is -1.0; allowed: 0 to 1000"),
+        (lambda t: t.update(clip_norm=-1), "training.clip_norm is -1.0; allowed: 0 to 1000"),
+        (lambda t: t.update(average=1), "training.average is 1.0; allowed: from 0 to below 1"),
         (lambda t: t["stage"][0].update(name=""), r"training.stage\[0\].name is ''; allowed: a name"),
         (lambda t: t["stage"][1].update(epochs=-1), r"training.stage\[1\].epochs is -1; allowed: 1 to 100000"),
         (lambda t: t["stage"][1].update(warmup_epochs=25), r"\[1\].warmup_epochs is 25; allowed: 0 to below epochs"),

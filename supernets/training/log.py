@@ -1,0 +1,48 @@
+"""The log of a training run: a CSV line an epoch, and a picture of it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nas.files import write_csv
+from nas.writing import atomic_path
+
+LOG_NAME, CURVES_NAME = "train_log.csv", "curves.png"
+ACCURACIES = ("largest", "smallest", "random", "only")
+COLUMNS = ("stage", "epoch", "epochs", "learning_rate", "loss", "images_per_second", *ACCURACIES)
+
+Line = Mapping[str, Any]
+"""``COLUMNS`` of one epoch: accuracies are fractions of the validation images, absent in most epochs."""
+
+
+def write_log(out: Path, lines: Sequence[Line]) -> None:
+    """Write the log of a run into its folder."""
+    write_csv(out / LOG_NAME, COLUMNS, [[line.get(column) for column in COLUMNS] for line in lines])
+
+
+def draw_curves(out: Path, lines: Sequence[Line]) -> None:
+    """Draw loss and validation accuracies over the epochs, a band a stage, into the folder of a run."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4.5), layout="constrained")
+    loss, accuracy = figure.subplots(1, 2)
+    loss.plot(range(1, len(lines) + 1), [line["loss"] for line in lines], color="C7", linewidth=1.2)
+    loss.set(xlabel="epoch", ylabel="training loss")
+    for number, name in enumerate(ACCURACIES):
+        points = [(epoch, 100 * line[name]) for epoch, line in enumerate(lines, start=1) if line.get(name) is not None]
+        if points:
+            accuracy.plot(*zip(*points, strict=True), marker=".", color=f"C{number}", label=name)
+    accuracy.set(xlabel="epoch", ylabel="validation accuracy, %")
+    accuracy.legend(loc="lower right")
+    starts = [0] + [n for n in range(1, len(lines)) if lines[n]["stage"] != lines[n - 1]["stage"]] + [len(lines)]
+    for axes in (loss, accuracy):
+        for number, (begin, end) in enumerate(zip(starts, starts[1:], strict=False)):
+            if number % 2:
+                axes.axvspan(begin + 0.5, end + 0.5, color="0.94", zorder=0)
+            axes.text(
+                (begin + end + 1) / 2, 1.01, lines[begin]["stage"], transform=axes.get_xaxis_transform(), ha="center",
+                fontsize=7,
+            )  # fmt: skip
+        axes.set_xlim(0.5, len(lines) + 0.5)
+    with atomic_path(out / CURVES_NAME) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
