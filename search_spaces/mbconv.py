@@ -9,7 +9,7 @@ A row is ``[resolution, stem precision, head precision, depth of each stage, (ke
 block]``; the genes of a block left out are zero. A mutation redraws the resolution five times as often as the rest.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from math import prod
 
@@ -222,7 +222,7 @@ class MBConvSpace(SearchSpace):
                 )
         return self.canonical(row)[0]
 
-    def restricted(self, open: "dict[str, int]") -> "MBConvSpace":
+    def restricted(self, open: "Mapping[str, int]") -> "MBConvSpace":
         """Return the space with the last choices of each elastic dimension."""
         from dataclasses import replace
 

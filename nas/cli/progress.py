@@ -5,8 +5,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
-Listener = Callable[[str, int, int], None]  # (stage, done, total)
+
+class Listener(Protocol):
+    """Shows how far a stage is; ``detail`` is a word more, such as its speed."""
+
+    def __call__(self, stage: str, done: int, total: int, detail: str = "") -> None:
+        """Show ``done`` of ``total``."""
+
+
 PLAIN_SECONDS = 10.0  # between two lines of one stage
 
 
@@ -22,7 +30,7 @@ class Display:
 def progress_on(quiet: bool) -> Iterator[Display]:
     """Yield what shows a job's stages and notes."""
     if quiet:
-        yield Display(lambda stage, done, total: None, lambda line: None)
+        yield Display(lambda stage, done, total, detail="": None, lambda line: None)
     elif sys.stderr.isatty():
         with _bars() as display:
             yield display
@@ -38,7 +46,7 @@ class _PlainLines:
         self._ended: set[str] = set()
         self._begun = self._said = 0.0
 
-    def __call__(self, stage: str, done: int, total: int) -> None:
+    def __call__(self, stage: str, done: int, total: int, detail: str = "") -> None:
         now = time.monotonic()
         if stage != self._stage:
             self._stage, self._begun, self._said = stage, now, now
@@ -46,7 +54,8 @@ class _PlainLines:
         ended = done >= total and stage not in self._ended
         if ended or (now - self._said >= PLAIN_SECONDS and done < total):
             self._said = now
-            print(f"{stage}: {done} of {total}, {now - self._begun:.0f} s", file=sys.stderr, flush=True)
+            words = [f"{done} of {total}", f"{now - self._begun:.0f} s", detail]
+            print(f"{stage}: {', '.join(filter(None, words))}", file=sys.stderr, flush=True)
         if ended:
             self._ended.add(stage)
 
@@ -65,14 +74,14 @@ def _bars() -> Iterator[Display]:
 
     columns = (
         TextColumn("{task.description:<12}"), BarColumn(bar_width=36), MofNCompleteColumn(), TimeElapsedColumn(),
-        TimeRemainingColumn(compact=True, elapsed_when_finished=False),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=False), TextColumn("{task.fields[detail]}"),
     )  # fmt: skip
     with Progress(*columns, console=Console(stderr=True)) as bars:
         tasks = {}
 
-        def listen(stage: str, done: int, total: int) -> None:
+        def listen(stage: str, done: int, total: int, detail: str = "") -> None:
             if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total)
-            bars.update(tasks[stage], completed=done, total=total)
+                tasks[stage] = bars.add_task(stage, total=total, detail=detail)
+            bars.update(tasks[stage], completed=done, total=total, detail=detail)
 
         yield Display(listen, lambda line: bars.console.print(line, highlight=False, markup=False, soft_wrap=True))

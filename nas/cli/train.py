@@ -1,9 +1,8 @@
-"""``nas train``: progressive shrinking to a supernet."""
+"""``nas train``: a supernet of one's own images."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,13 +11,32 @@ from nas.cli.options import Quiet, Seed, TrainingData, check_torch_device
 from nas.cli.progress import Display, progress_on
 from nas.defaults import SPACE
 
+if TYPE_CHECKING:
+    from search_spaces import MBConvSpace
+    from supernets import Supernet
+    from supernets.training import TrainingPlan
+
 
 def train(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the run and, at its end, the supernet.")],
     space: Annotated[
-        str, typer.Option("--space", metavar="NAME", help="A space of `nas spaces`, or a TOML preset.")
-    ] = SPACE,
+        str | None,
+        typer.Option(
+            "--space",
+            metavar="NAME",
+            help=f"A space of `nas spaces`, or a TOML preset; {SPACE}, or that of --from, if nothing else is said.",
+        ),
+    ] = None,
     data: TrainingData = None,
+    trained: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="PATH",
+            help="Fine-tune this supernet, trained or imported, on the classes of --data: the stages of the preset "
+            "for that, or its last one.",
+        ),
+    ] = None,
     seed: Seed = 0,
     epochs_scale: Annotated[
         float, typer.Option("--epochs-scale", metavar="X", min=0.001, max=1000, help="Factor on every stage's epochs.")
@@ -37,42 +55,67 @@ def train(
 ) -> None:
     """Train a supernet.
 
-    The full network first, then kernels, depths and widths open one after another, taught by the full network. Takes
-    Fashion-MNIST or CIFAR-10 (found or downloaded), or any folder of images, one subfolder a class, grey or colour. A
-    run that was killed goes on with --resume, and ends as if it had not been.
+    The stages are the preset's: the full network first, say, then kernels, depths and widths open one after another,
+    taught by the full network. Takes Fashion-MNIST or CIFAR-10 (found or downloaded), or any folder of images, one
+    subfolder a class, grey or colour. A run that was killed goes on with --resume, and ends as if it had not been.
+
+    Several processes share each batch: torchrun --nproc-per-node 2 $(which nas) train …
     """
     from nas.errors import UsageError
     from nas.files import check_new_folder
-    from search_spaces import MBConvSpace, preset_path, read_preset
     from supernets.datasets import inspect_data, load_splits
-    from supernets.training import has_run, read_plan
+    from supernets.training import has_run
     from supernets.training import train as train_supernet
+    from supernets.training.parallel import process_group
 
-    processes = os.environ.get("WORLD_SIZE", "1")  # torchrun sets it
-    if processes != "1":
-        raise UsageError(f"nas train is one process, and WORLD_SIZE is {processes}; start it without torchrun")
-    path = preset_path(space)
-    preset, table = read_preset(path)
-    plan = read_plan(table, preset, str(path)).scaled(epochs_scale)
+    beginning, whole, plan = _recipe(space, trained)
+    plan = plan.scaled(epochs_scale)
     plan = plan if batch_size is None else plan.with_batch_size(batch_size)
-    if not resume:
-        check_new_folder(out)
-    elif not has_run(out):
+    if resume and not has_run(out):
         raise UsageError(f"--resume: there is no run in {out}; leave --resume out to start one")
     check_torch_device(torch_device)
-    info = inspect_data(data)
+    channels = beginning.channels if beginning else inspect_data(data).channels
 
     def kept() -> str:
         return f"the run up to its last checkpoint is in {out}; --resume goes on" if has_run(out) else "nothing is kept"
 
-    with kept_after_interrupt(kept), progress_on(quiet) as display:
-        splits = load_splits(
-            data, size=max(preset.resolutions), channels=info.channels, need_train=True,
-            progress=lambda done, total: display.listener("read images", done, total),
-        )  # fmt: skip
-        report = _reporter(display)
-        train_supernet(MBConvSpace(preset), splits, out, plan=plan, seed=seed, device=torch_device, report=report)
-    typer.echo(f"wrote {out}/supernet.safetensors; next: nas collect --supernet {out}")
+    with process_group(torch_device) as (group, device):
+        if not resume:
+            check_new_folder(out)
+        group.wait()  # until all have seen that it is new
+        with kept_after_interrupt(kept), progress_on(quiet or not group.first) as display:
+            splits = load_splits(
+                data, size=max(whole.resolutions), channels=channels, need_train=True,
+                progress=lambda done, total: display.listener("read images", done, total),
+            )  # fmt: skip
+            train_supernet(
+                whole, splits, out, plan=plan, seed=seed, device=device, trained=beginning, group=group,
+                report=_reporter(display),
+            )  # fmt: skip
+        if group.first:
+            typer.echo(f"wrote {out}/supernet.safetensors; next: nas collect --supernet {out}")
+
+
+def _recipe(name: str | None, trained: str | None) -> "tuple[Supernet | None, MBConvSpace, TrainingPlan]":
+    """Return the supernet to begin with, if there is one, the space, and the plan."""
+    from nas.errors import UsageError
+    from search_spaces import MBConvSpace, preset_path, read_preset
+    from supernets import get_supernet
+    from supernets.training import read_plan
+
+    beginning = get_supernet(trained) if trained else None
+    name = name or (beginning.space.name if beginning else SPACE)
+    path = preset_path(name)
+    preset, table = read_preset(path)
+    plan = read_plan(table, preset, str(path))
+    if beginning is None:
+        return None, MBConvSpace(preset), plan
+    if preset.digest != beginning.space.preset.digest:
+        raise UsageError(
+            f"--from {trained} is of space {beginning.space.name}, whose choices are not those of {path}; name its "
+            "preset with --space"
+        )
+    return beginning, beginning.space, plan.from_trained()
 
 
 def _reporter(display: Display) -> Callable[[dict[str, Any]], None]:
@@ -80,7 +123,7 @@ def _reporter(display: Display) -> Callable[[dict[str, Any]], None]:
 
     def report(line: dict[str, Any]) -> None:
         if "step" in line:
-            display.listener("step", line["step"], line["steps"])
+            display.listener(line["stage"], line["step"], line["steps"], f"{line['images_per_second']:,} images/s")
         else:
             figures = [
                 f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"

@@ -159,7 +159,7 @@ def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def optimizer_state(supernet: Supernet, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Return what the optimizer keeps, under ``<parameter>:<key>``; a parameter without a gradient yet has nothing."""
-    names = {parameter: name for name, parameter in supernet.named_parameters()}
+    names: dict[Tensor, str] = {parameter: name for name, parameter in supernet.named_parameters()}
     return {
         f"{names[parameter]}:{key}": value
         for parameter, kept in optimizer.state.items()

@@ -1,6 +1,7 @@
 """The log of a training run: a CSV line an epoch, and a picture of it."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def draw_curves(out: Path, lines: Sequence[Line]) -> None:
     accuracy.legend(loc="lower right")
     starts = [0] + [n for n in range(1, len(lines)) if lines[n]["stage"] != lines[n - 1]["stage"]] + [len(lines)]
     for axes in (loss, accuracy):
-        for number, (begin, end) in enumerate(zip(starts, starts[1:], strict=False)):
+        for number, (begin, end) in enumerate(pairwise(starts)):
             if number % 2:
                 axes.axvspan(begin + 0.5, end + 0.5, color="0.94", zorder=0)
             axes.text(

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.nn import functional as differentiable
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
@@ -88,8 +87,10 @@ def process_group(device: str) -> Iterator[tuple[Group, str]]:
 
 
 class _WholeBatchNorms(TorchFunctionMode):
-    """Computes training batch norms from the batches of all processes; torch's SyncBatchNorm knows neither CPUs nor
-    a part of its channels."""
+    """Computes training batch norms from the batches of all processes.
+
+    torch's SyncBatchNorm knows neither CPUs nor a part of its channels.
+    """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -126,4 +127,23 @@ def _batch_norm(
 
 
 def _mean_over_processes(tensor: Tensor, size: int) -> Tensor:
-    return differentiable.all_reduce(tensor) / size
+    total: Tensor = _Sum.apply(tensor)
+    return total / size
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over the processes; each one's loss depends on it, so gradients are summed on the way back."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        return _summed(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return _summed(gradient)
+
+
+def _summed(tensor: Tensor) -> Tensor:
+    total = tensor.clone()
+    dist.all_reduce(total)
+    return total

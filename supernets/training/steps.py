@@ -57,17 +57,17 @@ class Steps:
         optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
         soft = None if teacher is None else self._teacher_probabilities(teacher, images)
-        for number, candidate in enumerate(candidates):
+        for candidate in candidates:
             with self._autocast(), self.group.whole_batch_norms():
                 logits = self.supernet(images, candidate).float()
-            if stage.sandwich and number:
+            if stage.sandwich and soft is not None:
                 loss = F.cross_entropy(logits, soft)
             else:
                 loss = F.cross_entropy(logits, labels, label_smoothing=self.plan.label_smoothing)
-            if stage.sandwich and not number:
+                if soft is not None:
+                    loss = loss + stage.distillation * F.cross_entropy(logits, soft)
+            if stage.sandwich and soft is None:  # the largest, which comes first
                 soft = logits.detach().softmax(dim=1)
-            elif stage.distillation:
-                loss = loss + stage.distillation * F.cross_entropy(logits, soft)
             loss = loss / len(candidates)
             loss.backward()
             total += loss.detach()
@@ -84,8 +84,10 @@ class Steps:
         optimizer.step()
 
     def _batch(self, indices: Tensor, space: MBConvSpace, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Return this process's part of the images at ``indices``, augmented, at a resolution of the space, and of
-        their labels: classes, or where images are mixed, probabilities of classes."""
+        """Return this process's part of the images at ``indices``, at a resolution of the space, and of their labels.
+
+        The images are augmented; labels are classes, or where images are mixed, probabilities of classes.
+        """
         torch.manual_seed(int(rng.integers(2**62)))  # dropout draws from torch's own generator
         plan, generator = self.plan, self.generator.manual_seed(int(rng.integers(2**62)))
         images = augment(self.images.images[indices], generator, flip=plan.flip, shift=plan.shift, erase=plan.erase)

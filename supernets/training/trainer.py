@@ -82,7 +82,7 @@ def train(
     supernet = Supernet(space, info, seed)
     if trained is not None:
         take_trained(supernet, trained)
-    supernet.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    supernet.to(device).to(memory_format=torch.channels_last)
     identity = run_identity(space.preset, splits, plan, seed, trained, only)
     lock = exclusive(out / LOCK_NAME, f"{out} is in use", UsageError) if group.first else nullcontext()
     with lock:
@@ -113,7 +113,8 @@ def _training_images(splits: Splits, plan: TrainingPlan, group: Group) -> ImageS
         )
     if plan.batch_size % group.size:
         raise UsageError(
-            f"batch size {plan.batch_size} for {group.size} processes; allowed: a multiple of their number (--batch-size)"
+            f"batch size {plan.batch_size} for {group.size} processes; allowed: a multiple of their number "
+            "(--batch-size)"
         )
     if (plan.mixup or plan.cutmix) and plan.batch_size % 2:
         raise UsageError(f"batch size {plan.batch_size} with mixup or cutmix; allowed: an even one (--batch-size)")

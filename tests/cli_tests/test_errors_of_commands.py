@@ -117,10 +117,16 @@ def test_a_folder_without_a_run_is_not_resumed(tmp_path: Path, capsys: pytest.Ca
     assert line == f"error: --resume: there is no run in {tmp_path}; leave --resume out to start one"
 
 
-def test_training_under_torchrun_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--from", "fashion-mbv3", "--space", "cifar10-mbv3"], "--from fashion-mbv3 is of space fashion-mbv3, whose"),
+        (["--from", "nowhere"], "unknown supernet 'nowhere'"),
+        (["--space", "ofa-proxyless"], r"it has no [training] table, which training needs"),
+    ],
+)
+def test_training_says_what_it_cannot_begin_with(
+    options: list[str], reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    line = failed(["train", "--out", str(tmp_path / "new")], capsys)
-    assert line == "error: nas train is one process, and WORLD_SIZE is 2; start it without torchrun"
+    assert reason in failed(["train", "--out", str(tmp_path / "new"), *options], capsys)
     assert not (tmp_path / "new").exists()

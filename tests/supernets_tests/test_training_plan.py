@@ -49,7 +49,10 @@ def test_a_scaled_plan_keeps_at_least_one_epoch_and_a_batch_size_carries_the_lea
         (lambda t: t.update(stage=[3]), r"training.stage is \[3\]; allowed: tables"),
         (lambda t: t["stage"].pop(0), r"training.stage\[0\] has distillation and no teacher; allowed: 0, or a stage"),
         (lambda t: t["stage"][0].update(distillation=0.5), r"stage\[0\] has distillation and no teacher; allowed: 0"),
-        (lambda t: t["stage"][1].update(sandwich=True), r"\[1\] has sandwich with distillation 1, extremes 0, subnets 1"),
+        (
+            lambda t: t["stage"][1].update(sandwich=True),
+            r"\[1\] has sandwich with distillation 1, extremes 0, subnets 1",
+        ),
         (lambda t: t["stage"][1].update(sandwich=1), r"training.stage\[1\].sandwich is 1; allowed: true or false"),
         (lambda t: t.update(finetune=[dict(t["stage"][1])]), r"training.finetune\[0\] has distillation and no teacher"),
         (lambda t: t.update(optimizer="sdg"), "training.optimizer is 'sdg'; allowed: sgd or adamw or lion"),
