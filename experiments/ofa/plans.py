@@ -1,0 +1,91 @@
+"""The plans of the methods that are compared, at equal compute.
+
+Compute is counted in multiply-adds: those of a subnet three times for each image that it learns from (forward, and
+twice that backward), those of the full network once for each image that it teaches without learning.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from subnets import macs
+
+from search_spaces import Candidate, MBConvSpace
+from supernets.training import TrainingPlan, TrainingStage
+
+SUBNETS = 4  # a step, of the methods that have one stage
+DRAWS = 1000  # for the mean over random subnets
+METHODS = {
+    "shrinking": "progressive shrinking",
+    "unsorted": "progressive shrinking, channels not sorted",
+    "sandwich": "sandwich rule, in-place distillation",
+    "joint": "naive joint training",
+}
+
+
+def make_plans(plan: TrainingPlan, space: MBConvSpace) -> Mapping[str, TrainingPlan]:
+    """Return the plan of each method; the epochs of those with one stage are what the shrinking's compute pays for.
+
+    Args:
+        plan: Progressive shrinking: its first stage trains the full network, its last one opens the whole space.
+        space: What is trained.
+    """
+    first, whole = plan.stages[0], plan.stages[-1].open
+    stage = replace(first, subnets=SUBNETS, open=whole, distillation=0.0, extremes=0.0)
+    budget = compute(plan, space)
+    return {
+        "shrinking": plan,
+        "unsorted": replace(plan, sort_channels=False),
+        "sandwich": _within(budget, plan, replace(stage, name="sandwich", sandwich=True), space),
+        "joint": _within(budget, plan, replace(stage, name="joint"), space),
+    }
+
+
+def alone_plan(plan: TrainingPlan) -> TrainingPlan:
+    """Return the plan of a subnet trained alone: the full network's stage."""
+    return replace(plan, stages=plan.stages[:1])
+
+
+def compute(plan: TrainingPlan, space: MBConvSpace) -> float:
+    """Return the multiply-adds of a whole training for each image of an epoch."""
+    return sum(stage.epochs * step_macs(stage, space) for stage in plan.stages)
+
+
+def alone_compute(plan: TrainingPlan, space: MBConvSpace, candidate: Candidate) -> float:
+    """Return the same where every step trains one subnet only."""
+    return 3 * subnet_images(plan) * _mean(space, [candidate])
+
+
+def subnet_images(plan: TrainingPlan) -> int:
+    """Return how often, in a whole training, an image of an epoch is shown to a subnet that learns."""
+    return sum(stage.epochs * stage.subnets for stage in plan.stages)
+
+
+def step_macs(stage: TrainingStage, space: MBConvSpace) -> float:
+    """Return the expected multiply-adds of a step for each image of its batch; resolutions are equally likely."""
+    part = stage.space(space)
+    drawn = _mean(part, [part.candidate(row) for row in part.sample(DRAWS, np.random.default_rng(0))])
+    ends = [_over_resolutions(part, row) for row in (part.largest(), part.smallest())]
+    if stage.sandwich:
+        learning = sum(ends) + (stage.subnets - 2) * drawn
+    else:
+        learning = stage.subnets * ((1 - stage.extremes) * drawn + stage.extremes * sum(ends) / 2)
+    teaching = _over_resolutions(space, space.largest()) if stage.distillation else 0.0
+    return 3 * learning + teaching
+
+
+def _within(budget: float, plan: TrainingPlan, stage: TrainingStage, space: MBConvSpace) -> TrainingPlan:
+    """Return the plan of one stage with as many epochs as cost ``budget``, one at least."""
+    epochs = max(1, round(budget / step_macs(stage, space)))
+    return replace(plan, stages=(replace(stage, epochs=epochs, warmup_epochs=min(stage.warmup_epochs, epochs - 1)),))
+
+
+def _over_resolutions(space: MBConvSpace, row: np.ndarray) -> float:
+    rows = np.repeat(row[None], len(space.resolutions), axis=0)
+    rows[:, 0] = range(len(space.resolutions))
+    return _mean(space, [space.candidate(row) for row in rows])
+
+
+def _mean(space: MBConvSpace, candidates: list[Candidate]) -> float:
+    preset = space.preset
+    return float(np.mean([macs(space, one, preset.channels, preset.classes) for one in candidates]))
