@@ -151,4 +151,4 @@ def _load_teacher(run: Run) -> Subnet:
         raise UsageError(f"{path} is the teacher of another run; start anew in another folder with --out")
     teacher = run.supernet.extract(_full(run.supernet))
     load_tensors(teacher, tensors, path)
-    return teacher
+    return teacher.to(memory_format=torch.channels_last)  # as its images are
