@@ -2,7 +2,8 @@
 
 On a GPU, cuDNN builds a plan for every new shape, which for depthwise convolutions takes about a second. So there a 1x1
 convolution is a matrix product over pixels, and a depthwise convolution runs kernels that are compiled once for all
-shapes, ``supernets/triton_depthwise.py``, where Triton can run. Elsewhere both are ``conv2d``.
+shapes, ``supernets/triton_depthwise.py``, where Triton can run. Elsewhere both are ``conv2d``, on a
+processor with gradients of their own where those are faster.
 """
 
 import functools
@@ -13,6 +14,8 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from supernets.depthwise_gradient import differentiable_depthwise
 
 
 def pointwise(x: Tensor, weight: Tensor) -> Tensor:
@@ -28,6 +31,8 @@ def depthwise(x: Tensor, weight: Tensor, stride: int) -> Tensor:
         kernels = _depthwise_kernels()
         if kernels is not None:
             return kernels(x, weight, stride)
+    if x.device.type == "cpu":
+        return differentiable_depthwise(x, weight, stride)
     return F.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2, groups=x.shape[1])
 
 

@@ -1,13 +1,19 @@
 """A network cut out of a supernet: plain torch, one static path, nothing elastic left."""
 
+import functools
 from collections import OrderedDict
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from search_spaces import BlockPosition, BottleneckPreset, Candidate, MBConvSpace, Preset
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "hswish": nn.Hardswish, "relu6": nn.ReLU6}
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": functools.partial(nn.ReLU, inplace=True),  # what they follow is read by nothing else
+    "relu6": functools.partial(nn.ReLU6, inplace=True),
+    "hswish": nn.Hardswish,  # its gradient needs its input
+}
 
 
 class SqueezeExcite(nn.Module):
