@@ -14,8 +14,8 @@ from nas.registry import unknown_name
 
 PRECISIONS = ("fp32", "int8")
 
-INTEGER_KERNELS = {"Conv": "QLinearConv", "Gemm": "QGemm"}
-"""The kernel that onnxruntime puts in the place of a quantized operator with weights."""
+INTEGER_KERNELS = {"Conv": "QLinearConv", "Gemm": "QGemm", "MatMul": "QLinearMatMul"}
+"""The kernel that onnxruntime puts in the place of a quantized convolution or matrix product."""
 
 
 def quantized_nodes(model: ModelProto, precisions: Mapping[str, str]) -> list[NodeProto]:
@@ -51,7 +51,7 @@ def _modules(node_name: str) -> list[str]:
 
 
 def expected_kernels(model: ModelProto, precisions: Mapping[str, str]) -> Counter[str]:
-    """Return the integer kernels that the int8 units ask for: ``QLinearConv`` and ``QGemm`` to their numbers."""
+    """Return the integer kernels that the int8 units ask for: ``QLinearConv`` and the like to their numbers."""
     kinds = (INTEGER_KERNELS.get(node.op_type) for node in quantized_nodes(model, precisions))
     return Counter(kind for kind in kinds if kind is not None)
 

@@ -103,24 +103,25 @@ def _global_pool(writer: Writer, node: fx.Node, module: nn.AdaptiveAvgPool2d | N
 
 
 def _max_pool(writer: Writer, node: fx.Node, module: nn.MaxPool2d) -> None:
-    if module.ceil_mode or module.return_indices:
-        raise writer.unsupported(node, "MaxPool2d with ceil_mode or return_indices")
+    if module.return_indices:
+        raise writer.unsupported(node, "MaxPool2d with return_indices")
     writer.emit(node, "MaxPool", [writer.value(node)], **_window(module), dilations=_pair(module.dilation))
 
 
 def _average_pool(writer: Writer, node: fx.Node, module: nn.AvgPool2d) -> None:
-    if module.ceil_mode or module.divisor_override is not None:
-        raise writer.unsupported(node, "AvgPool2d with ceil_mode or divisor_override")
+    if module.divisor_override is not None:
+        raise writer.unsupported(node, "AvgPool2d with divisor_override")
     count = int(module.count_include_pad)
     writer.emit(node, "AveragePool", [writer.value(node)], **_window(module), count_include_pad=count)
 
 
-def _window(module: nn.MaxPool2d | nn.AvgPool2d) -> dict[str, list[int]]:
+def _window(module: nn.MaxPool2d | nn.AvgPool2d) -> dict[str, Any]:
     """Return the ONNX attributes of a pooling's window."""
     return {
         "kernel_shape": _pair(module.kernel_size),
         "strides": _pair(module.stride),
         "pads": _pair(module.padding) * 2,
+        "ceil_mode": int(module.ceil_mode),
     }
 
 

@@ -51,7 +51,7 @@ def test_a_faithful_model_passes_with_its_figures(
 ) -> None:
     report = parity(network, graph, quantized, PRECISIONS, images)
     assert report.images == 32
-    assert report.kernels == {"QLinearConv": 2, "QGemm": 1}
+    assert report.kernels == {"QLinearConv": 2, "QGemm": 1, "QLinearMatMul": 0}
     assert report.fp32_difference < 1e-5
     assert report.simulation_error <= report.fused_error < report.quantization_error < 0.2
     assert report.fused_agreement > 0.9 and report.quantization_agreement > 0.8
@@ -62,7 +62,7 @@ def test_an_fp32_model_passes_with_no_integer_kernels(
 ) -> None:
     precisions = dict.fromkeys(PRECISIONS, "fp32")
     report = parity(network, graph, quantize_graph(graph, precisions, None), precisions, images)
-    assert report.kernels == {"QLinearConv": 0, "QGemm": 0}
+    assert report.kernels == {"QLinearConv": 0, "QGemm": 0, "QLinearMatMul": 0}
     assert report.quantization_error < 1e-5
 
 

@@ -227,7 +227,9 @@ def test_functional_forms_are_written_too(function: Callable[[Tensor], Tensor]) 
     [
         nn.MaxPool2d(3, stride=2, padding=1),
         nn.MaxPool2d((2, 3), dilation=2),
+        nn.MaxPool2d(2, stride=2, padding=1, ceil_mode=True),
         nn.AvgPool2d(3, stride=1, padding=1),
+        nn.AvgPool2d(5, stride=3, padding=1, ceil_mode=True),
         nn.AvgPool2d((3, 5), stride=(2, 1), padding=(1, 2), count_include_pad=False),
     ],
 )
@@ -254,8 +256,11 @@ class Branching(nn.Module):
         (nn.Sequential(nn.ReLU(), nn.BatchNorm2d(3)), r"cannot write BatchNorm2d in 1 as ONNX"),
         (nn.Sequential(nn.Conv2d(3, 4, 3, padding="same")), r"cannot write Conv2d with padding='same'"),
         (nn.Sequential(nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d(2)), r"adaptive average pooling to 2 in 1"),
-        (nn.Sequential(nn.Conv2d(3, 4, 1), nn.MaxPool2d(2, ceil_mode=True)), r"MaxPool2d with ceil_mode or return"),
-        (nn.Sequential(nn.AvgPool2d(2, ceil_mode=True)), r"cannot write AvgPool2d with ceil_mode or divisor_override"),
+        (
+            nn.Sequential(nn.Conv2d(3, 4, 1), nn.MaxPool2d(2, return_indices=True)),
+            r"MaxPool2d with return_indices in 1",
+        ),
+        (nn.Sequential(nn.AvgPool2d(2, divisor_override=3)), r"cannot write AvgPool2d with divisor_override in 0"),
         (Function(lambda x: x.flatten()), r"cannot write flatten of the axes 0 to -1 in the network itself"),
         (Function(lambda x: torch.sigmoid(x)), r"cannot write sigmoid in the network itself"),
         (Function(lambda x: x.add((1, 2))), r"cannot write add with the argument \(1, 2\)"),
