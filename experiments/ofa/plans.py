@@ -20,24 +20,27 @@ METHODS = {
     "unsorted": "progressive shrinking, channels not sorted",
     "sandwich": "sandwich rule, in-place distillation",
     "joint": "naive joint training",
+    "preset": "progressive shrinking, then the sandwich rule",
 }
 
 
 def make_plans(plan: TrainingPlan, space: MBConvSpace) -> Mapping[str, TrainingPlan]:
-    """Return the plan of each method; the epochs of those with one stage are what the shrinking's compute pays for.
+    """Return the plan of each method, all at the compute of the preset's.
 
     Args:
-        plan: Progressive shrinking: its first stage trains the full network, its last one opens the whole space.
+        plan: The preset's: its first stage trains the full network, its last one opens the whole space.
         space: What is trained.
     """
-    first, whole = plan.stages[0], plan.stages[-1].open
+    first, whole, budget = plan.stages[0], plan.stages[-1].open, compute(plan, space)
+    taught = [replace(stage, extremes=0.0) for stage in plan.stages if stage.full or stage.distillation]
     stage = replace(first, subnets=SUBNETS, open=whole, distillation=0.0, extremes=0.0)
-    budget = compute(plan, space)
+    shrinking = _fill(budget, replace(plan, stages=tuple(taught)), space)
     return {
-        "shrinking": plan,
-        "unsorted": replace(plan, sort_channels=False),
-        "sandwich": _within(budget, plan, replace(stage, name="sandwich", sandwich=True), space),
-        "joint": _within(budget, plan, replace(stage, name="joint"), space),
+        "shrinking": shrinking,
+        "unsorted": replace(shrinking, sort_channels=False),
+        "sandwich": _fill(budget, replace(plan, stages=(replace(stage, name="sandwich", sandwich=True),)), space),
+        "joint": _fill(budget, replace(plan, stages=(replace(stage, name="joint"),)), space),
+        "preset": plan,
     }
 
 
@@ -74,10 +77,13 @@ def step_macs(stage: TrainingStage, space: MBConvSpace) -> float:
     return 3 * learning + teaching
 
 
-def _within(budget: float, plan: TrainingPlan, stage: TrainingStage, space: MBConvSpace) -> TrainingPlan:
-    """Return the plan of one stage with as many epochs as cost ``budget``, one at least."""
-    epochs = max(1, round(budget / step_macs(stage, space)))
-    return replace(plan, stages=(replace(stage, epochs=epochs, warmup_epochs=min(stage.warmup_epochs, epochs - 1)),))
+def _fill(budget: float, plan: TrainingPlan, space: MBConvSpace) -> TrainingPlan:
+    """Return the plan with as many epochs of its last stage, one at least, as ``budget`` leaves for them."""
+    *others, last = plan.stages
+    left = budget - sum(stage.epochs * step_macs(stage, space) for stage in others)
+    epochs = max(1, round(left / step_macs(last, space)))
+    last = replace(last, epochs=epochs, warmup_epochs=min(last.warmup_epochs, epochs - 1))
+    return replace(plan, stages=(*others, last))
 
 
 def _over_resolutions(space: MBConvSpace, row: np.ndarray) -> float:

@@ -45,7 +45,7 @@ class Setting:
 
     @cached_property
     def plan(self) -> TrainingPlan:
-        """Progressive shrinking by the preset's plan."""
+        """The preset's plan."""
         preset, table = read_preset(preset_path(self.space_name))
         plan = read_plan(table, preset, self.space_name).scaled(self.epochs_scale)
         return plan if self.batch_size is None else plan.with_batch_size(self.batch_size)

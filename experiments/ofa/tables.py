@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from plans import METHODS
 from subnets import SIZES
 
+from nas.errors import FileFormatError
 from nas.files import read_json
 
 SCHEMA = ("hwnas.ofa_experiment", 1)
@@ -23,10 +24,10 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Results:
-    """Of each method, its subnets' rows by seed, epochs and compute; of each subnet trained alone, its row by id."""
+    """Of each method, its subnets' rows by seed, plan and compute; of each subnet trained alone, its row by id."""
 
     methods: dict[str, dict[int, list[Row]]]
-    epochs: dict[str, int]
+    plans: dict[str, dict[str, Any]]
     compute: dict[str, float]
     alone: dict[str, Row]
 
@@ -43,7 +44,7 @@ def read_results(folder: Path) -> Results:
     """Read what the jobs wrote.
 
     Raises:
-        FileFormatError: A file is of another schema.
+        FileFormatError: A file is of another schema, or two seeds of a method are of different plans.
     """
     found = Results({}, {}, {}, {})
     for path in sorted(folder.glob("*.json")):
@@ -53,8 +54,9 @@ def read_results(folder: Path) -> Results:
             found.alone[rows[0]["id"]] = rows[0]
         else:
             found.methods.setdefault(method, {})[content["seed"]] = rows
-            found.epochs[method] = sum(stage["epochs"] for stage in content["plan"]["stages"])
             found.compute[method] = content["compute"]
+            if found.plans.setdefault(method, content["plan"]) != content["plan"]:
+                raise FileFormatError(f"{path}: of another plan than another seed of {method}; train them all alike")
     return found
 
 
@@ -93,6 +95,7 @@ def methods_table(results: Results) -> list[str]:
     lines = _head("method", "seeds", "epochs", "compute", *columns, "all", "difference", "of each seed")
     for method in (name for name in METHODS if name in results.methods):
         found = results.accuracies(method)
+        epochs = sum(stage["epochs"] for stage in results.plans[method]["stages"])
         relative = results.compute[method] / results.compute[REFERENCE]
         means = " | ".join(f"{results.accuracies(method, (size,)).mean():.2f}" for size in columns)
         shared = sorted(results.methods[method].keys() & results.methods[REFERENCE].keys())
@@ -101,7 +104,7 @@ def methods_table(results: Results) -> list[str]:
             differences = results.accuracies(method, seeds=shared) - results.accuracies(REFERENCE, seeds=shared)
             by_seed = ", ".join(f"{mean:+.2f}" for mean in differences.mean(1))
             compared = f"{paired(differences.mean(0))} | {by_seed}"
-        cells = f"{len(found)} | {results.epochs[method]} | {relative:.2f} | {means} | {with_error(found)} | {compared}"
+        cells = f"{len(found)} | {epochs} | {relative:.2f} | {means} | {with_error(found)} | {compared}"
         lines.append(f"| {METHODS[method]} | {cells} |")
     return lines
 

@@ -11,11 +11,13 @@ import torch
 from tiny_job import make_tiny
 from torch.utils.flop_counter import FlopCounterMode
 
+from nas.errors import FileFormatError
+from nas.files import write_json
 from search_spaces import get_space, preset_path, read_preset
 from supernets import Subnet
 from supernets.training import read_plan
 
-SPACE = "fashion-mbv3"
+SPACE, METHODS = "fashion-mbv3", ("shrinking", "sandwich", "joint")
 
 
 @pytest.fixture
@@ -57,7 +59,8 @@ def test_methods_are_at_equal_compute(run: ModuleType) -> None:
     made = plans.make_plans(read_plan(table, preset, SPACE), space)
     assert sorted(made) == sorted(plans.METHODS)
     costs = {method: plans.compute(plan, space) for method, plan in made.items()}
-    assert list(costs.values()) == pytest.approx([costs["shrinking"]] * 4, rel=0.01)
+    assert list(costs.values()) == pytest.approx([costs["preset"]] * 5, rel=0.01)
+    assert not any(stage.sandwich or stage.extremes for stage in made["shrinking"].stages)
     [sandwich], [joint] = made["sandwich"].stages, made["joint"].stages
     assert sandwich.sandwich and not joint.sandwich and sandwich.distillation == joint.distillation == 0
     assert sandwich.epochs < joint.epochs and not made["unsorted"].sort_channels
@@ -68,7 +71,7 @@ def test_a_small_run_ends_in_the_tables(
 ) -> None:
     tiny, out = make_tiny(tmp_path), tmp_path / "out"
     common = ["--space", str(tiny.preset), "--data", str(tiny.images)]
-    for method in ("shrinking", "unsorted", "sandwich", "joint"):
+    for method in METHODS:
         run.main(["train", method, "0", str(out), *common])
     run.main(["alone", "3", str(out), *common])
     run.main(["plans", *common])
@@ -80,7 +83,7 @@ def test_a_small_run_ends_in_the_tables(
     text = capsys.readouterr().out
     assert text.count("## ") == 3 and "| naive joint training | 1 | 1 | " in text
     kept = {path.name for path in (tmp_path / "results").iterdir()}
-    assert kept == {*(f"{method}-0.json" for method in ("shrinking", "unsorted", "sandwich", "joint")), "alone-3.json"}
+    assert kept == {*(f"{method}-0.json" for method in METHODS), "alone-3.json"}
     rows = json.loads((tmp_path / "results" / "joint-0.json").read_text())["subnets"]
     assert len(rows) == 32 and all(0 <= row[key] <= 1 for row in rows for key in ("validation", "test", "test_raw"))
 
@@ -95,6 +98,16 @@ def test_differences_are_paired_over_subnets(run: ModuleType) -> None:
     assert tables.with_error(np.array([[1.0, 3.0], [3.0, 5.0]])) == "3.00 ± 1.00"
 
 
+def test_seeds_of_different_plans_are_not_averaged(run: ModuleType, tmp_path: Path) -> None:
+    import tables
+
+    for seed in (0, 1):
+        content = {"method": "joint", "seed": seed, "plan": {"epochs": seed}, "compute": 1.0, "subnets": []}
+        write_json(tmp_path / f"joint-{seed}.json", *tables.SCHEMA, content)
+    with pytest.raises(FileFormatError, match=r"joint-1.json: of another plan than another seed of joint; train them"):
+        tables.read_results(tmp_path)
+
+
 def invented(size: str, test: float, name: str = "a") -> dict[str, object]:
     return {"id": name, "size": size, "resolution": 28, "macs": 10**6, "test": test, "test_raw": test - 0.5}
 
@@ -107,9 +120,9 @@ def test_seeds_are_compared_with_the_same_seed_of_shrinking(run: ModuleType) -> 
         name: {seed: [invented(size, base + 0.01 * seed, size) for size in sizes] for seed in seeds}
         for name, base, seeds in (("shrinking", 0.9, (0, 1, 2)), ("joint", 0.8, (2,)))
     }
-    same = dict.fromkeys(methods, 3)
-    results = tables.Results(methods, same, same, {"small": invented("small", 0.93, "small")})
+    plans = {name: {"stages": [{"epochs": 1}, {"epochs": 2}]} for name in methods}
+    results = tables.Results(methods, plans, dict.fromkeys(methods, 2.0), {"small": invented("small", 0.93, "small")})
     text = tables.tables(results)
-    assert "| 82.00 | -10.00 [-10.00, -10.00] | -10.00 |" in text  # seed 2 with seed 2
+    assert "| 1 | 3 | 1.00 |" in text and "| 82.00 | -10.00 [-10.00, -10.00] | -10.00 |" in text  # seed 2 with seed 2
     assert "| `small` | small | 1.0 | 28 | 93.00 | 91.00 | -2.00 |" in text
     assert "| all but the ends | 91.00 | 41.00 | +50.00 [+50.00, +50.00] |" in text
