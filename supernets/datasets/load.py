@@ -91,9 +91,11 @@ def _resolve(data: str | Path | None) -> tuple[str, Path | None]:
         names = ", ".join(sorted(DATA_SETS))
         raise DataError(f"data folder {data} is not there; give a folder of images, or a data set's name: {names}")
     folder = Path(data)
-    for name, known in DATA_SETS.items():
-        if known.is_in(folder):
-            return name, folder
+    held = [name for name, known in DATA_SETS.items() if known.is_in(folder)]
+    if len(held) > 1:
+        raise DataError(f"{folder}: holds {' and '.join(held)}; name one, and the folder by $HWNAS_DATA")
+    if held:
+        return held[0], folder
     name = folder.resolve().name
     return f"./{name}" if name in DATA_SETS else name, folder
 

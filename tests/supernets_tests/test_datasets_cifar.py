@@ -114,6 +114,13 @@ def test_a_folder_is_known_by_its_files_and_a_set_by_its_name(
         assert splits.train is None and splits.test.images.shape == (20, 3, 24, 24)
 
 
+def test_a_folder_of_two_known_sets_is_refused(tmp_path: Path) -> None:
+    write_batches(tmp_path)
+    (tmp_path / "train-labels-idx1-ubyte.gz").touch()
+    with pytest.raises(DataError, match=r"holds fashion-mnist and cifar10; name one, and the folder by \$HWNAS_DATA"):
+        inspect_data(tmp_path)
+
+
 def test_a_network_trained_on_a_known_set_finds_it_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_sheets(tmp_path)
     monkeypatch.setenv("HWNAS_DATA", str(tmp_path))

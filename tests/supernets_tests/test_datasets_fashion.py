@@ -126,8 +126,9 @@ def test_too_much_for_memory():
         load_splits(size=1024, channels=3)
 
 
-def test_inspect_without_a_folder():
-    info = inspect_data()
+@pytest.mark.parametrize("data", [None, "fashion-mnist"])
+def test_inspect_without_a_folder(data):
+    info = inspect_data(data)
     assert (info.name, info.classes, info.channels) == ("fashion-mnist", fashion.CLASSES, 1)
 
 
