@@ -14,6 +14,8 @@ from supernets import depthwise_kernels as kernels
 
 PROGRAMS = 2048  # about how many the gradient of the weight is spread over: some waves of any GPU
 
+_compiled: dict[tuple[Any, ...], Any] = {}  # kernels by what they are compiled for, see _launch
+
 
 def depthwise(x: Tensor, weight: Tensor, stride: int) -> Tensor:
     """Convolve each channel of ``(n, c, h, w)`` by its own ``weight (c, 1, k, k)``, padded by ``k // 2``.
@@ -43,7 +45,7 @@ class _Depthwise(torch.autograd.Function):
             (count, channels, rows, columns), dtype=x.dtype, device=x.device, memory_format=torch.channels_last
         )
         programs = _groups(count, rows, columns) * _blocks(channels)
-        kernels.forward[(programs,)](x, taps, y, *_sizes(x), weight.shape[-1], stride)
+        _launch(kernels.forward, programs, x, taps, y, *_sizes(x), weight.shape[-1], stride)
         ctx.save_for_backward(x, taps)
         ctx.kernel, ctx.stride, ctx.dtype = weight.shape[-1], stride, weight.dtype
         return y
@@ -62,7 +64,7 @@ def _run_input_gradient(x: Tensor, taps: Tensor, dy: Tensor, kernel: int, stride
     """Return the gradient of ``x``."""
     dx = torch.empty_like(x)
     programs = _groups(x.shape[0], dy.shape[2], x.shape[3]) * _blocks(x.shape[1]) * stride
-    kernels.input_gradient[(programs,)](dy, taps, dx, *_sizes(x), kernel, stride)
+    _launch(kernels.input_gradient, programs, dy, taps, dx, *_sizes(x), kernel, stride)
     return dx
 
 
@@ -72,8 +74,22 @@ def _run_weight_gradient(x: Tensor, dy: Tensor, kernel: int, stride: int) -> Ten
     slices = _blocks(channels) * kernel
     chunks = min(_groups(x.shape[0], *dy.shape[2:]), cdiv(PROGRAMS, slices))
     parts = torch.empty((chunks, kernel * kernel, channels), device=x.device)
-    kernels.weight_gradient[(chunks * slices,)](x, dy, parts, *_sizes(x), chunks, kernel, stride)
+    _launch(kernels.weight_gradient, chunks * slices, x, dy, parts, *_sizes(x), chunks, kernel, stride)
     return parts.sum(0).t().view(channels, 1, kernel, kernel)
+
+
+def _launch(function: Any, programs: int, images: Tensor, *rest: Any) -> None:
+    """Launch a kernel; the last two arguments are its side and stride.
+
+    The first launch compiles. Later ones use what it returned: Triton's own look-up of it by all arguments takes longer
+    than a small kernel. The tensors are aligned alike every time, as channels are a multiple of 8.
+    """
+    key = (function, images.dtype, images.device.index, *rest[-2:])
+    compiled = _compiled.get(key)
+    if compiled is not None:
+        compiled[(programs, 1, 1)](images, *rest)
+    elif (compiled := function[(programs,)](images, *rest)) is not None:  # Triton's interpreter compiles nothing
+        _compiled[key] = compiled
 
 
 def _sizes(x: Tensor) -> tuple[int, int, int, int]:
