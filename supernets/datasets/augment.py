@@ -3,6 +3,7 @@
 torchvision's transforms draw once a batch, timm's ``RandomErasing`` loops over the images in Python; on small images
 that loop costs more than the training step. Here every draw is one tensor operation over the batch.
 
+Random resized crop: Szegedy et al., "Going Deeper with Convolutions", CVPR 2015, to the size that the image had.
 Random erasing: Zhong et al., "Random Erasing Data Augmentation", AAAI 2020. Departures: the rectangle is cut to the
 image where the drawn sides exceed it, instead of drawn again, and is filled with one value.
 """
@@ -15,6 +16,7 @@ from torch.nn import functional
 
 from nas.errors import UsageError
 
+_CROPPED_ASPECT = (3 / 4, 4 / 3)
 _ERASED_AREA = (0.02, 0.25)
 _ERASED_ASPECT = (1 / 3, 3.0)
 
@@ -23,16 +25,18 @@ def augment(
     images: Tensor,
     generator: torch.Generator,
     *,
+    crop: float = 1.0,
     flip: float = 0.5,
     shift: float = 0.1,
     erase: float = 0.0,
     fill: float = 0.0,
 ) -> Tensor:
-    """Return the batch with each image flipped, shifted and erased at random; the argument is left as it is.
+    """Return the batch with each image cropped, flipped, shifted and erased at random; the argument is left as it is.
 
     Args:
         images: ``(n, c, h, w)``, of any dtype, on any device.
         generator: Source of every draw, on the same device.
+        crop: Least share of the area that a random crop, of 3:4 to 4:3, resized to the whole, is of; 1 crops nothing.
         flip: Probability of a horizontal flip.
         shift: How far a random crop may move, as a fraction of each side: pad by that much, crop the old size.
         erase: Probability that a rectangle of 2 to 25 % of the area is erased.
@@ -41,11 +45,13 @@ def augment(
     Raises:
         UsageError: A probability or fraction outside [0, 1], or a generator on another device.
     """
-    for name, value in {"flip": flip, "shift": shift, "erase": erase}.items():
+    for name, value in {"crop": crop, "flip": flip, "shift": shift, "erase": erase}.items():
         if not 0 <= value <= 1:
             raise UsageError(f"augment: {name} {value}; allowed: 0 to 1")
     if generator.device.type != images.device.type:
         raise UsageError(f"augment: generator on {generator.device}, images on {images.device}; allowed: one device")
+    if crop < 1:
+        images = random_resized_crop(images, generator, crop)
     if flip:
         images = random_flip(images, generator, flip)
     if shift:
@@ -53,6 +59,19 @@ def augment(
     if erase:
         images = random_erase(images, generator, erase, fill)
     return images
+
+
+def random_resized_crop(images: Tensor, generator: torch.Generator, least_area: float) -> Tensor:
+    """Replace each image by a random part of it, of ``least_area`` of its area or more, resized bilinearly."""
+    area = least_area + (1 - least_area) * _uniform(images, generator)
+    aspect = torch.exp(math.log(_CROPPED_ASPECT[0]) * (2 * _uniform(images, generator) - 1))
+    tall, wide = (area / aspect).sqrt().clamp(max=1), (area * aspect).sqrt().clamp(max=1)
+    down, right = ((1 - side) * (2 * _uniform(images, generator) - 1) for side in (tall, wide))
+    none = torch.zeros_like(wide)
+    parts = torch.stack([wide, none, right, none, tall, down], dim=1).view(-1, 2, 3)
+    grid = functional.affine_grid(parts, list(images.shape), align_corners=False)
+    resized = functional.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
+    return (resized if images.is_floating_point() else resized.round()).to(images.dtype)
 
 
 def random_flip(images: Tensor, generator: torch.Generator, probability: float) -> Tensor:

@@ -9,6 +9,7 @@
     flip = 0.5                       # augmentation, see supernets.datasets.augment
     shift = 0.07
     erase = 0.25
+    crop = 0.3                       # may be left out (1): least area of a random resized crop
     mixup = 0.2                      # may be left out (0, as all that follow): timm's mixup and cutmix, their alphas
     cutmix = 1.0
     clip_norm = 5.0                  # of the gradient as a whole
@@ -98,6 +99,7 @@ class TrainingPlan:
     stages: tuple[TrainingStage, ...]
     finetune: tuple[TrainingStage, ...] = ()
     optimizer: str = "sgd"
+    crop: float = 1.0
     mixup: float = 0.0
     cutmix: float = 0.0
     clip_norm: float = 0.0
@@ -156,6 +158,7 @@ def read_plan(table: Mapping[str, Any], preset: Preset, source: str) -> Training
         stages=tuple(_read_stage(stage, preset) for stage in reader.tables("stage")),
         finetune=tuple(_read_stage(stage, preset) for stage in reader.tables("finetune", [])),
         optimizer=reader.take("optimizer", str, " or ".join(OPTIMIZERS), lambda value: value in OPTIMIZERS, "sgd"),
+        crop=reader.take("crop", float, "above 0, at most 1", lambda value: 0 < value <= 1, 1.0),
         mixup=reader.take("mixup", float, *NOT_NEGATIVE, 0.0),
         cutmix=reader.take("cutmix", float, *NOT_NEGATIVE, 0.0),
         clip_norm=reader.take("clip_norm", float, *NOT_NEGATIVE, 0.0),

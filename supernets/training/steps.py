@@ -90,7 +90,9 @@ class Steps:
         """
         torch.manual_seed(int(rng.integers(2**62)))  # dropout draws from torch's own generator
         plan, generator = self.plan, self.generator.manual_seed(int(rng.integers(2**62)))
-        images = augment(self.images.images[indices], generator, flip=plan.flip, shift=plan.shift, erase=plan.erase)
+        images = augment(
+            self.images.images[indices], generator, crop=plan.crop, flip=plan.flip, shift=plan.shift, erase=plan.erase
+        )
         resolution = self.only.resolution if self.only else int(rng.choice(space.resolutions))
         images, labels = prepare(images, resolution, self.supernet.info), self.images.labels[indices]
         if self.mixup:

@@ -122,7 +122,6 @@ def test_a_folder_without_a_run_is_not_resumed(tmp_path: Path, capsys: pytest.Ca
     [
         (["--from", "fashion-mbv3", "--space", "cifar10-mbv3"], "--from fashion-mbv3 is of space fashion-mbv3, whose"),
         (["--from", "nowhere"], "unknown supernet 'nowhere'"),
-        (["--space", "ofa-proxyless"], r"it has no [training] table, which training needs"),
     ],
 )
 def test_training_says_what_it_cannot_begin_with(

@@ -5,7 +5,7 @@ import torch
 
 from nas.errors import DataError, UsageError
 from supernets.datasets import ImageSet, augment, preprocess
-from supernets.datasets.augment import random_crop, random_erase, random_flip
+from supernets.datasets.augment import random_crop, random_erase, random_flip, random_resized_crop
 
 devices = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
@@ -120,6 +120,18 @@ def test_crop_shifts_each_image_by_its_own_draw():
     assert (row[-2:] == 7).all()
 
 
+def test_a_resized_crop_shows_a_part_of_the_image_at_full_size():
+    """On a ramp of columns, and one of rows, a crop is a ramp again: as long as its side, inside the whole."""
+    ramp = torch.arange(32.0).expand(1, 32, 32)
+    images = torch.stack([ramp, ramp.transpose(1, 2)]).repeat(200, 1, 1, 1)
+    parts = random_resized_crop(images, seeded(), 0.25)
+    assert parts.shape == images.shape and parts.min() >= 0 and parts.max() <= 31
+    wide = (parts[::2, 0, 16, 30] - parts[::2, 0, 16, 1]) / 29  # columns of the image for one of the crop
+    tall = (parts[1::2, 0, 30, 16] - parts[1::2, 0, 1, 16]) / 29
+    assert 0.4 < wide.min() < 0.6 and 0.4 < tall.min() < 0.6 and wide.max() <= 1.001 and wide.std() > 0.1
+    assert torch.equal(parts, random_resized_crop(images, seeded(), 0.25))
+
+
 def test_erase_fills_one_rectangle_of_some_images():
     images = torch.full((2000, 3, 28, 28), 9, dtype=torch.uint8)
     erased = random_erase(images, seeded(), 0.5, fill=0) == 0
@@ -134,7 +146,7 @@ def test_erase_fills_one_rectangle_of_some_images():
     assert masks.any(0).all()  # every place can be erased
 
 
-@pytest.mark.parametrize("name", ["flip", "shift", "erase"])
+@pytest.mark.parametrize("name", ["crop", "flip", "shift", "erase"])
 def test_augment_refuses_what_is_no_fraction(name):
     with pytest.raises(UsageError, match=rf"augment: {name} 1.5; allowed: 0 to 1"):
         augment(random_images(2), seeded(), **{name: 1.5})

@@ -14,7 +14,10 @@ from supernets.training import read_plan
 FASHION, TABLE = read_preset(preset_path("fashion-mbv3"))
 
 
-@pytest.mark.parametrize("name", ["fashion-mbv3", "cifar10-mbv3"])
+SHIPPED = ["fashion-mbv3", "cifar10-mbv3", "ofa-mbv3", "ofa-mbv3-w1.2", "ofa-proxyless"]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_plan_opens_every_choice_in_the_end(name: str) -> None:
     preset, table = read_preset(preset_path(name))
     plan = read_plan(table, preset, name)
@@ -22,6 +25,7 @@ def test_a_shipped_plan_opens_every_choice_in_the_end(name: str) -> None:
     assert plan.stages[-1].space(MBConvSpace(preset)).preset == preset
     counts = [tuple(stage.open.values()) for stage in plan.stages]
     assert all(all(a <= b for a, b in zip(one, two, strict=True)) for one, two in itertools.pairwise(counts))
+    assert plan.from_trained().stages[-1].space(MBConvSpace(preset)).preset == preset
 
 
 def test_a_scaled_plan_keeps_at_least_one_epoch_and_a_batch_size_carries_the_learning_rates() -> None:
@@ -56,6 +60,7 @@ def test_a_scaled_plan_keeps_at_least_one_epoch_and_a_batch_size_carries_the_lea
         (lambda t: t["stage"][1].update(sandwich=1), r"training.stage\[1\].sandwich is 1; allowed: true or false"),
         (lambda t: t.update(finetune=[dict(t["stage"][1])]), r"training.finetune\[0\] has distillation and no teacher"),
         (lambda t: t.update(optimizer="sdg"), "training.optimizer is 'sdg'; allowed: sgd or adamw or lion"),
+        (lambda t: t.update(crop=0), "training.crop is 0.0; allowed: above 0, at most 1"),
         (lambda t: t.update(mixup=-1), "training.mixup is -1.0; allowed: 0 to 1000"),
         (lambda t: t.update(clip_norm=-1), "training.clip_norm is -1.0; allowed: 0 to 1000"),
         (lambda t: t.update(average=1), "training.average is 1.0; allowed: from 0 to below 1"),
