@@ -2,14 +2,14 @@
 
 import torch
 
-from latency_tables.features import Images
+from latency_tables.costs import Images
 from nas.compression import quantize_graph
-from search_spaces import Genes, MBConvSpace
+from search_spaces import Genes, SearchSpace
+from supernets.families import make_subnet
 from supernets.graph import to_onnx
-from supernets.subnet import Subnet
 
 
-def timing_model(space: MBConvSpace, row: Genes, images: Images) -> bytes:
+def timing_model(space: SearchSpace, row: Genes, images: Images) -> bytes:
     """Return the ONNX graph of one row ``(num_genes,)``, as exported models have it, batch axis left open.
 
     Weights are random and activation ranges fixed: neither changes which kernels run.
@@ -17,7 +17,7 @@ def timing_model(space: MBConvSpace, row: Genes, images: Images) -> bytes:
     candidate = space.candidate(row)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        subnet = Subnet(space, candidate, channels=images.channels, classes=images.classes).eval()
+        subnet = make_subnet(space, candidate, channels=images.channels, classes=images.classes).eval()
     graph = to_onnx(subnet, images.channels, candidate.resolution, batch="N")
     if any(precision != "fp32" for precision in candidate.precisions):
         graph = quantize_graph(graph, dict(subnet.units()), None)

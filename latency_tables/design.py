@@ -8,15 +8,16 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from latency_tables.costs import Images, part_costs
 from latency_tables.measurement import Floats
-from search_spaces import Genes, MBConvSpace
+from search_spaces import Genes, SearchSpace
 
 EXTREME_MUTATION = 0.3
 POOL = 4000
 GENERATIONS = 8
 
 
-def spread_networks(space: MBConvSpace, n: int, rng: np.random.Generator) -> Genes:
+def spread_networks(space: SearchSpace, n: int, rng: np.random.Generator) -> Genes:
     """Return ``n`` distinct rows of four kinds.
 
     Uniform ones, ones in one precision, ones near the ends, and ones that change precision once. The first are the
@@ -39,7 +40,7 @@ def spread_networks(space: MBConvSpace, n: int, rng: np.random.Generator) -> Gen
 
 
 def searched_networks(
-    space: MBConvSpace,
+    space: SearchSpace,
     predict_ms: Callable[[Genes], NDArray[np.floating]],
     n: int,
     rng: np.random.Generator,
@@ -50,7 +51,7 @@ def searched_networks(
 
     Rows of ``known`` are passed over for the next best; a space without ``n`` others returns fewer.
 
-    "Most network" is a stand-in for accuracy (depth, and logarithms of kernels and middle channels): what matters is
+    "Most network" is a stand-in for accuracy (depth, and logarithms of kernels and channels): what matters is
     that the rows exploit whatever ``predict_ms`` gets wrong.
     """
     rows = distinct(np.concatenate([space.sample(POOL, rng), space.largest()[None], space.smallest()[None]]))
@@ -76,11 +77,12 @@ def without(genes: Genes, known: Genes) -> Genes:
     return genes[np.fromiter((row.tobytes() not in seen for row in genes), bool, len(genes))]
 
 
-def _capacity(space: MBConvSpace, genes: Genes) -> Floats:
-    codes, total = space.block_codes(genes), np.zeros(len(genes))
-    for block in range(space.num_blocks):
-        worth = [0.0] + [np.log(choice.middle * choice.kernel) for choice in space.block_choices(block)]
-        total += np.array(worth)[codes[:, block]]
+def _capacity(space: SearchSpace, genes: Genes) -> Floats:
+    costs = part_costs(space, Images(space.preset.channels, space.preset.classes))  # of which worth does not depend
+    codes, total = space.part_codes(genes), np.zeros(len(genes))
+    for part in range(len(space.part_names)):
+        worth = [0.0] + [costs.worth(part, choice) for choice in space.part_choices(part)]
+        total += np.array(worth)[codes[:, part]]
     pixels = np.array(space.resolutions)[space.resolution_index(genes)]
     return total * np.log(pixels)
 

@@ -1,17 +1,17 @@
-"""The additive latency table: what each part of a space's networks costs, and each change of precision between parts.
+"""The additive latency table: what each part of a space's networks costs, after a part of each precision.
 
-The latency of a network is the sum of a constant, its stem, its blocks, its head, and a boundary term wherever two
-neighbouring parts differ in precision (the tensor between them is quantized or dequantized). ``predict_ms`` is array
-lookups only: the boundary before a block is folded into the block's own lookup, addressed by the precision before it.
+The latency of a network is the sum of a constant and of its parts: stem, blocks, head. What a part costs depends on the
+resolution, on what fills it, and on the precision of the part before it: where that is another, the tensor between them
+is quantized or dequantized. ``predict_ms`` is array lookups only.
 
 A table is two files: ``NAME.csv`` with one row an entry, units in the column names, and ``NAME.json`` with what it is
 of (space, images, device) and the SHA-256 of the CSV.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
-from itertools import permutations
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,11 @@ from numpy.typing import NDArray
 from latency_tables.measurement import Floats
 from nas.errors import FileFormatError
 from nas.files import read_csv, read_json, sha256, write_csv, write_json
-from search_spaces import BlockChoice, Genes, MBConvSpace
+from search_spaces import Genes, PartChoice, SearchSpace
 
 SCHEMA = "hwnas latency table"
-SCHEMA_VERSION = 1
-COLUMNS = (
-    "kind", "stage", "index", "resolution_px", "kernel", "middle_channels", "precision", "precision_before",
-    "latency_ms",
-)  # fmt: skip
+SCHEMA_VERSION = 2
+COLUMNS = ("part", "resolution_px", "choice", "precision_before", "latency_ms")
 CHUNK = 8192  # rows looked up at a time, so that the working set stays in the cache
 
 MEND = "delete its folder and run `nas calibrate` again"
@@ -61,23 +58,30 @@ class TableIdentity:
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a network that has an entry of its own.
+    """A part of a network, filled, that has an entry of its own.
 
     Attributes:
-        kind: ``constant``, ``stem``, ``head``, ``block`` or ``boundary``.
+        number: Which of the space's parts it is.
+        name: Its name.
         resolution: Pixels of the network's input.
-        block: The block position; of a boundary, the block after it, or the number of blocks for the head.
-        choice: What fills the block.
-        precision: What the part is executed in; of a boundary, what follows.
-        before: Of a boundary, what precedes.
+        choice: What fills it.
+        before: Precision of the part before it; empty for the first one.
     """
 
-    kind: str
-    resolution: int = 0
-    block: int | None = None
-    choice: BlockChoice | None = None
-    precision: str = ""
-    before: str = ""
+    number: int
+    name: str
+    resolution: int
+    choice: PartChoice
+    before: str
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """Its fields in the file: ``COLUMNS`` without the last."""
+        choice = " ".join(f"{field.name}={getattr(self.choice, field.name)}" for field in fields(self.choice))  # type: ignore[arg-type]
+        return self.name, str(self.resolution), choice, self.before
+
+
+CONSTANT = ("constant", "", "", "")  # the key of what every network costs
 
 
 @dataclass(frozen=True)
@@ -87,19 +91,13 @@ class LatencyTable:
     Attributes:
         space: The space.
         constant_ms: What every network costs, ``(1,)``.
-        stem_ms: ``(resolutions, precisions)``.
-        head_ms: ``(resolutions, precisions)``; last convolution, pooling and classifier.
-        block_ms: For each block position ``(resolutions, codes)``; code 0, a block left out, costs nothing.
-        boundary_ms: ``(blocks + 1, resolutions, precisions before, precisions)``: the change of precision before each
-            block and before the head; no change costs nothing.
+        part_ms: For each part ``(resolutions, precisions before, 1 + choices)``; code 0, a part left out, costs
+            nothing. Nothing precedes the first part: its second axis has length 1.
     """
 
-    space: MBConvSpace
+    space: SearchSpace
     constant_ms: Floats
-    stem_ms: Floats
-    head_ms: Floats
-    block_ms: tuple[Floats, ...]
-    boundary_ms: Floats
+    part_ms: tuple[Floats, ...]
 
     def predict_ms(self, genes: Genes) -> NDArray[np.float32]:
         """Return the sum of the parts of canonical rows ``(n, num_genes)`` as milliseconds ``(n,)``."""
@@ -109,47 +107,38 @@ class LatencyTable:
         return out
 
     def _sum(self, genes: Genes) -> NDArray[np.float32]:
-        space, menu = self.space, len(self.space.precisions)
-        resolution = space.resolution_index(genes).astype(np.int32)
-        before = space.stem_precision(genes).astype(np.int32)
-        codes = space.block_codes(genes)
-        total = self._ends[0].take(resolution * menu + before)
-        for block, (costs, after) in enumerate(self._lookups):
-            choices = costs.shape[-1]
-            address = before * choices + codes[:, block]
+        resolution, codes = self.space.resolution_index(genes).astype(np.int32), self.space.part_codes(genes)
+        total = np.full(len(genes), self.constant_ms[0], np.float32)
+        before = np.zeros(len(genes), np.int32)
+        for part, (costs, after) in enumerate(self._lookups):
+            _, befores, choices = costs.shape
+            address = before * choices + codes[:, part]
             before = after.take(address)
-            address += resolution * (menu * choices)
+            address += resolution * (befores * choices)
             total += costs.take(address)
-        total += self._ends[1].take((resolution * menu + before) * menu + space.head_precision(genes))
         return total
 
     @cached_property
-    def _ends(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Stem with the constant, by (resolution, precision); head with its boundary, by (..., before, precision)."""
-        head = self.head_ms[:, None, :] + self.boundary_ms[-1]
-        return (self.stem_ms + self.constant_ms).astype(np.float32), head.astype(np.float32)
-
-    @cached_property
     def _lookups(self) -> list[tuple[NDArray[np.float32], NDArray[np.int32]]]:
-        """Each block's cost with the boundary, and the precision after it, by (resolution, precision before, code)."""
+        """Each part's cost, and the precision after it by (precision before, code)."""
         lookups = []
-        for block, costs in enumerate(self.block_ms):
-            own = code_precisions(self.space, block)
-            with_boundary = costs[:, None, :] + self.boundary_ms[block][:, :, own]
-            with_boundary[:, :, 0] = 0.0
-            after = np.broadcast_to(own, with_boundary.shape[1:]).copy()
-            after[:, 0] = np.arange(len(self.space.precisions))
-            lookups.append((np.ascontiguousarray(with_boundary, np.float32), after.astype(np.int32)))
+        for part, costs in enumerate(self.part_ms):
+            own = [self.space.precisions.index(choice.precision) for choice in self.space.part_choices(part)]
+            after = np.broadcast_to(np.array([0, *own], np.int32), costs.shape[1:]).copy()
+            after[:, 0] = np.arange(costs.shape[1])  # a part left out changes nothing
+            lookups.append((np.ascontiguousarray(costs, np.float32), after))
         return lookups
 
     def save(self, path: Path, identity: TableIdentity) -> None:
         """Write ``path`` (a CSV) and the JSON of the same name beside it."""
-        write_csv(path, COLUMNS, [(*self._key(part), f"{array[at]:.9g}") for part, array, at in self.parts()])
+        rows = [(*CONSTANT, f"{self.constant_ms[0]:.9g}")]
+        rows += [(*part.key, f"{array[at]:.9g}") for part, array, at in self.entries()]
+        write_csv(path, COLUMNS, rows)
         content = {**vars(identity), "csv_sha256": sha256(path)}
         write_json(path.with_suffix(".json"), SCHEMA, SCHEMA_VERSION, content)
 
     @classmethod
-    def load(cls, path: Path, space: MBConvSpace) -> tuple["LatencyTable", TableIdentity]:
+    def load(cls, path: Path, space: SearchSpace) -> tuple["LatencyTable", TableIdentity]:
         """Read a table of ``space`` and what it is of.
 
         Raises:
@@ -166,58 +155,31 @@ class LatencyTable:
             raise FileFormatError(f"{path}: its SHA-256 is not the recorded one; {MEND}")
         found = {tuple(row[name] for name in COLUMNS[:-1]): row["latency_ms"] for row in read_csv(path, COLUMNS)}
         table = cls.zeros(space)
-        for part, array, at in table.parts():
-            key = table._key(part)
+        places = [(CONSTANT, table.constant_ms, (0,)), *((part.key, array, at) for part, array, at in table.entries())]
+        for key, array, at in places:
             array[at] = _milliseconds(path, key, found.pop(key, ""))
         if found:
             raise FileFormatError(f"{path}: entry {' '.join(next(iter(found)))} is not of space {space.name!r}; {MEND}")
         return table, identity
 
     @classmethod
-    def zeros(cls, space: MBConvSpace) -> "LatencyTable":
+    def zeros(cls, space: SearchSpace) -> "LatencyTable":
         """Return a table of ``space`` in which nothing costs anything."""
-        ends = (len(space.resolutions), len(space.precisions))
-        return cls(
-            space,
-            np.zeros(1),
-            np.zeros(ends),
-            np.zeros(ends),
-            tuple(np.zeros((ends[0], 1 + len(space.block_choices(block)))) for block in range(space.num_blocks)),
-            np.zeros((space.num_blocks + 1, *ends, ends[1])),
-        )
+        befores = [1] + [len(space.precisions)] * (len(space.part_names) - 1)
+        shapes = [
+            (len(space.resolutions), count, 1 + len(space.part_choices(part))) for part, count in enumerate(befores)
+        ]
+        return cls(space, np.zeros(1), tuple(map(np.zeros, shapes)))
 
-    def parts(self) -> Iterator[tuple[Part, Floats, tuple[int, ...]]]:
-        """Yield every part that has an entry, with the array that holds it and its place there."""
-        space, menu = self.space, list(enumerate(self.space.precisions))
-        yield Part("constant"), self.constant_ms, (0,)
-        for r, pixels in enumerate(space.resolutions):
-            for p, precision in menu:
-                yield Part("stem", pixels, precision=precision), self.stem_ms, (r, p)
-                yield Part("head", pixels, precision=precision), self.head_ms, (r, p)
-            for block, costs in enumerate(self.block_ms):
-                for code, choice in enumerate(space.block_choices(block), start=1):
-                    yield Part("block", pixels, block, choice, choice.precision), costs, (r, code)
-            for block in range(space.num_blocks + 1):
-                for (a, before), (p, precision) in permutations(menu, 2):
-                    part = Part("boundary", pixels, block, precision=precision, before=before)
-                    yield part, self.boundary_ms, (block, r, a, p)
-
-    def _key(self, part: Part) -> tuple[str, ...]:
-        """Return the part's fields in the file: ``COLUMNS`` without the last."""
-        stage, index, kernel, middle = "", "", "", ""
-        if part.block == self.space.num_blocks:
-            stage = "head"
-        elif part.block is not None:
-            position = self.space.block_positions[part.block]
-            stage, index = str(position.stage), str(position.index)
-        if part.choice is not None:
-            kernel, middle = str(part.choice.kernel), str(part.choice.middle)
-        return part.kind, stage, index, str(part.resolution or ""), kernel, middle, part.precision, part.before
-
-
-def code_precisions(space: MBConvSpace, block: int) -> NDArray[np.intp]:
-    """Return the index of the precision of each code of a block position ``(codes,)``; code 0 has 0."""
-    return np.array([0] + [space.precisions.index(choice.precision) for choice in space.block_choices(block)])
+    def entries(self) -> Iterator[tuple[Part, Floats, tuple[int, int, int]]]:
+        """Yield every filled part, with the array that holds its milliseconds and its place there."""
+        space = self.space
+        for number, (name, costs) in enumerate(zip(space.part_names, self.part_ms, strict=True)):
+            befores = space.precisions if number else ("",)
+            for (r, pixels), (b, before), (code, choice) in product(
+                enumerate(space.resolutions), enumerate(befores), enumerate(space.part_choices(number), start=1)
+            ):
+                yield Part(number, name, pixels, choice, before), costs, (r, b, code)
 
 
 def read_identity(path: Path) -> TableIdentity:

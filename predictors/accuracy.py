@@ -20,7 +20,7 @@ from nas.files import read_tensors, write_tensors
 from predictors.conformal import conformal_radius
 from predictors.ensemble import Ensemble, Floats, FrozenEnsemble, freeze, train_ensemble
 from predictors.prediction import Prediction
-from search_spaces import Genes, MBConvSpace, preset_from_dict
+from search_spaces import Genes, SearchSpace, make_space, preset_from_dict
 
 SCHEMA, SCHEMA_VERSION = "accuracy-predictor", 1
 CHUNK = 1024  # rows predicted at a time
@@ -56,7 +56,7 @@ class AccuracyPredictor:
     """
 
     def __init__(
-        self, space: MBConvSpace, *, supernet: str = "", members: int = 4, width: int = 48, seed: int = 0
+        self, space: SearchSpace, *, supernet: str = "", members: int = 4, width: int = 48, seed: int = 0
     ) -> None:
         self.space = space
         self.supernet = supernet
@@ -133,7 +133,7 @@ class AccuracyPredictor:
         """
         state, space = self._fitted()[0], self._fitted_space
         info = {
-            "preset": asdict(space.preset),
+            "preset": space.preset.to_dict(),
             "precisions": space.precisions,
             "supernet": self.supernet,
             "state": asdict(state),
@@ -141,7 +141,7 @@ class AccuracyPredictor:
         write_tensors(path, self._ensemble.state_dict(), SCHEMA, SCHEMA_VERSION, info)
 
     @classmethod
-    def load(cls, path: Path, space: MBConvSpace | None = None, supernet: str = "") -> Self:
+    def load(cls, path: Path, space: SearchSpace | None = None, supernet: str = "") -> Self:
         """Read a predictor.
 
         Args:
@@ -154,7 +154,7 @@ class AccuracyPredictor:
         """
         tensors, info = read_tensors(path, SCHEMA, SCHEMA_VERSION)
         try:
-            own = MBConvSpace(preset_from_dict(info["preset"], str(path)), info["precisions"])
+            own = make_space(preset_from_dict(info["preset"], str(path)), info["precisions"])
             state = _State(**info["state"])
             members, _, width = tensors["architecture"].shape
             predictor = cls(own, supernet=str(info["supernet"]), members=members, width=width)
@@ -174,7 +174,7 @@ class AccuracyPredictor:
         if supernet and self.supernet and supernet != self.supernet:
             raise FileFormatError(f"{path}: predicts supernet {self.supernet}, not {supernet}; collect pairs anew")
 
-    def _restrict(self, path: Path, space: MBConvSpace) -> None:
+    def _restrict(self, path: Path, space: SearchSpace) -> None:
         """Predict for ``space``, the same choices with a menu of fewer precisions, or of the same in another order."""
         own = self._fitted_space
         if (own.name, own.preset.digest) != (space.name, space.preset.digest):
@@ -259,12 +259,12 @@ def _split(rows: Tensor, share: float) -> tuple[Tensor, Tensor]:
     return rows[..., :count], rows[..., count:]
 
 
-def _is_precision(space: MBConvSpace) -> NDArray[np.bool_]:
+def _is_precision(space: SearchSpace) -> NDArray[np.bool_]:
     """Return which features are precisions, ``(num_features,)``."""
     return np.array(["precision=" in name for name in space.feature_names])
 
 
-def _has_quantized(space: MBConvSpace, features: Floats) -> bool:
+def _has_quantized(space: SearchSpace, features: Floats) -> bool:
     quantized = _is_precision(space) & ~np.char.endswith(space.feature_names, "=fp32")
     return bool(features[:, quantized].any())
 

@@ -21,8 +21,8 @@ from glob import escape
 from pathlib import Path
 
 from latency_tables import Device
+from latency_tables.costs import Images
 from latency_tables.device import Note
-from latency_tables.features import Images
 from latency_tables.fingerprint import differences
 from latency_tables.table import MEND, LatencyTable, read_identity
 from nas.errors import FileFormatError, UsageError
@@ -31,7 +31,7 @@ from nas.writing import writing
 from predictors.calibration_job import CalibrationJob, CalibrationPlan, Listener
 from predictors.calibration_report import CalibrationReport
 from predictors.latency import LatencyPredictor, table_path
-from search_spaces import MBConvSpace
+from search_spaces import SearchSpace
 
 SCHEMA = "hwnas calibration"
 SCHEMA_VERSION = 3
@@ -67,14 +67,14 @@ class Calibration:
         return self.report.seconds
 
 
-def calibration_folder(device: Device, space: MBConvSpace, *, channels: int, classes: int) -> Path:
+def calibration_folder(device: Device, space: SearchSpace, *, channels: int, classes: int) -> Path:
     """Return where the calibration of this device, space and kind of images is kept."""
     key = [device.fingerprint, space.preset.digest, list(space.precisions), channels, classes, SCHEMA_VERSION]
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:KEY_DIGITS]
     return cache_dir() / "calibrations" / f"{device.name}-{space.name}-{name}"
 
 
-def load_calibration(device: Device, space: MBConvSpace, *, channels: int, classes: int) -> Calibration | None:
+def load_calibration(device: Device, space: SearchSpace, *, channels: int, classes: int) -> Calibration | None:
     """Return the finished calibration in the cache, or None.
 
     Raises:
@@ -129,7 +129,7 @@ def _check_identity(path: Path, report: CalibrationReport, device: Device, image
         raise FileFormatError(f"{path}: not of this device and these images ({'; '.join(wrong)}); {MEND}")
 
 
-def calibration_changes(device: Device, space: MBConvSpace, *, channels: int, classes: int) -> list[str]:
+def calibration_changes(device: Device, space: SearchSpace, *, channels: int, classes: int) -> list[str]:
     """Return in what this device differs from that of the newest calibration of its name and this space, a line each.
 
     Empty where this very device is calibrated, for whichever images, or nothing of that name is.
@@ -150,7 +150,7 @@ def calibration_changes(device: Device, space: MBConvSpace, *, channels: int, cl
 
 def calibrate(
     device: Device,
-    space: MBConvSpace,
+    space: SearchSpace,
     *,
     channels: int,
     classes: int,
@@ -209,7 +209,7 @@ def calibrate(
         return Calibration(predictor, report, folder, reused=False)
 
 
-def measured_so_far(device: Device, space: MBConvSpace, *, channels: int, classes: int) -> Path | None:
+def measured_so_far(device: Device, space: SearchSpace, *, channels: int, classes: int) -> Path | None:
     """Return the file of what a calibration that was cut short has measured, or None where it has not begun."""
     path = _under_way(calibration_folder(device, space, channels=channels, classes=classes)) / NETWORKS
     return path if exists(path) else None

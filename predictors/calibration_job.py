@@ -15,8 +15,9 @@ import numpy as np
 
 from latency_tables import Device, Measurement, MeasuringPlan
 from latency_tables.builder import timing_model
+from latency_tables.costs import Images
 from latency_tables.design import distinct, searched_networks, spread_networks, without
-from latency_tables.features import Images, cost_features
+from latency_tables.features import cost_features
 from latency_tables.measurement import OK
 from latency_tables.regression import MIN_NETWORKS, CostRegression
 from latency_tables.rows import MeasuredRow, append_rows, genes_of, latencies_of, read_rows
@@ -24,7 +25,7 @@ from latency_tables.table import MEND
 from nas.errors import FileFormatError, UsageError
 from predictors.calibration_report import CalibrationReport, LatencyErrors
 from predictors.latency import LatencyPredictor
-from search_spaces import Genes, MBConvSpace
+from search_spaces import Genes, SearchSpace
 
 Listener = Callable[[str, int, int], None]  # (stage, done, total)
 STAGE = "calibrate"
@@ -87,7 +88,7 @@ class CalibrationJob:
     """
 
     def __init__(
-        self, device: Device, space: MBConvSpace, images: Images, path: Path, plan: CalibrationPlan, progress: Listener
+        self, device: Device, space: SearchSpace, images: Images, path: Path, plan: CalibrationPlan, progress: Listener
     ) -> None:
         self.device, self.space, self.images, self.path = device, space, images, path
         self.plan, self.progress = plan, progress
@@ -235,7 +236,7 @@ def _row(
     return MeasuredRow(role=role, genes=genes, baseline_ms=baseline_ms, seconds=seconds, **shared)
 
 
-def _check_rows(path: Path, rows: Sequence[MeasuredRow], space: MBConvSpace) -> None:
+def _check_rows(path: Path, rows: Sequence[MeasuredRow], space: SearchSpace) -> None:
     """Refuse rows that no calibration of ``space`` has measured."""
     spread = {row.genes for row in rows if row.role == SPREAD}
     for number, row in enumerate(rows, start=2):
@@ -250,7 +251,7 @@ def _check_rows(path: Path, rows: Sequence[MeasuredRow], space: MBConvSpace) -> 
         raise FileFormatError(f"{path}: line {number} {wrong}; {MEND}")
 
 
-def _is_network(genes: Sequence[int], space: MBConvSpace) -> bool:
+def _is_network(genes: Sequence[int], space: SearchSpace) -> bool:
     """Tell whether these are the canonical genes of a network."""
     if len(genes) != space.num_genes or not all(
         0 <= gene < most for gene, most in zip(genes, space.cardinalities, strict=True)

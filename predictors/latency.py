@@ -8,7 +8,6 @@ worse as often as better. The interval comes from those very errors, wild ones i
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_tables.features import Images, cost_features, count_features, feature_matrix, weighted_sum
+from latency_tables.costs import Images
+from latency_tables.features import cost_features, count_features, feature_matrix, weighted_sum
 from latency_tables.fingerprint import digest
 from latency_tables.measurement import Floats
 from latency_tables.regression import CostRegression, check_measured
@@ -25,7 +25,7 @@ from nas.errors import FileFormatError, UsageError
 from nas.files import read_json, write_json
 from predictors.conformal import conformal_radius, cross_folds
 from predictors.prediction import Prediction
-from search_spaces import Genes, MBConvSpace, preset_from_dict
+from search_spaces import Genes, SearchSpace, make_space, preset_from_dict
 
 SCHEMA = "hwnas latency predictor"
 SCHEMA_VERSION = 1
@@ -49,7 +49,7 @@ class LatencyPredictor:
 
     def __init__(
         self,
-        space: MBConvSpace,
+        space: SearchSpace,
         table: LatencyTable | None = None,
         *,
         channels: int | None = None,
@@ -161,11 +161,11 @@ class LatencyPredictor:
             path,
             SCHEMA,
             SCHEMA_VERSION,
-            {"radius_log": radius, "correction": self.correction, "preset": asdict(space.preset)},
+            {"radius_log": radius, "correction": self.correction, "preset": space.preset.to_dict()},
         )
 
     @classmethod
-    def load(cls, path: Path, space: MBConvSpace | None = None) -> "LatencyPredictor":
+    def load(cls, path: Path, space: SearchSpace | None = None) -> "LatencyPredictor":
         """Read a predictor.
 
         Args:
@@ -179,7 +179,7 @@ class LatencyPredictor:
         content = read_json(path, SCHEMA, SCHEMA_VERSION)
         if space is None:
             identity = read_identity(table_path(path).with_suffix(".json"))
-            space = MBConvSpace(preset_from_dict(content.get("preset", {}), str(path)), identity.precisions)
+            space = make_space(preset_from_dict(content.get("preset", {}), str(path)), identity.precisions)
         table, identity = LatencyTable.load(table_path(path), space)
         predictor = cls(space, table, channels=identity.channels, classes=identity.classes)
         predictor.radius = _radius(path, content)

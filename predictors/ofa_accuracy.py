@@ -1,12 +1,13 @@
-"""Once-for-all's released accuracy predictor, as ours (Cai et al., 2020).
+"""Once-for-all's released accuracy predictors, as ours (Cai et al., 2020).
 
-A perceptron from one-hot kernels, expands and resolution to the accuracy on held-out *training* images, in fp32: some
+A perceptron from a one-hot encoding (``ofa_encoding``) to the accuracy on held-out *training* images, in fp32: some
 points above that on ImageNet's validation images, in nearly the same order. ``calibrate`` brings it to measured
 accuracies; before that, its interval is everything from 0 to 1, because nothing is known of its errors.
 
-It has inputs for eight resolutions and was trained at five of them, 160 to 224 pixels in steps of 16; what it answers
-below is noise (more at 128 than at 160). So it predicts that part of a space alone. Departure: between two of the five
-its first layer, which is linear in the one-hot resolution, is interpolated.
+The one of the MobileNetV3 networks has inputs for eight resolutions and was trained at five of them, 160 to 224 pixels
+in steps of 16; what it answers below is noise (more at 128 than at 160). So it predicts that part of a space alone; the
+one of the ResNet50, in order at all of its own, predicts from 128 on. Departure: between two of its resolutions, the
+first layer, which is linear in the one-hot resolution, is interpolated.
 """
 
 from collections.abc import Sequence
@@ -21,13 +22,13 @@ from nas.errors import FileFormatError, UsageError
 from nas.files import read_tensors, write_tensors
 from predictors.accuracy import SCHEMA, SCHEMA_VERSION
 from predictors.conformal import conformal_radius
+from predictors.ofa_encoding import encoding_of
 from predictors.ofa_layers import Layer, read_layers
 from predictors.prediction import Prediction
-from search_spaces import Genes, MBConvSpace, preset_from_dict
+from search_spaces import Genes, SearchSpace, get_space, make_space, preset_from_dict
 
 KIND = "once-for-all"  # what the file says it is, under the schema of every accuracy predictor
-INPUTS = tuple(range(112, 225, 16))  # resolutions that it has inputs for, pixels
-TRAINED = (160, 224)  # the range in which it was trained, pixels
+PREDICTED = ("ofa-mbv3", "ofa-resnet50")  # the spaces of the two released ones
 PRECISIONS = ("fp32",)
 CHUNK = 1024  # rows predicted at a time
 
@@ -50,7 +51,7 @@ class OFAAccuracyPredictor:
         scale: Of the answers.
     """
 
-    def __init__(self, space: MBConvSpace, layers: Sequence[Layer], scale: AccuracyScale | None = None) -> None:
+    def __init__(self, space: SearchSpace, layers: Sequence[Layer], scale: AccuracyScale | None = None) -> None:
         self.space = space
         self.layers = tuple(layers)
         self.scale = scale or AccuracyScale()
@@ -104,14 +105,14 @@ class OFAAccuracyPredictor:
         }
         info = {
             "kind": KIND,
-            "preset": asdict(self.space.preset),
+            "preset": self.space.preset.to_dict(),
             "scale": asdict(self.scale),
             "layers": len(self.layers),
         }
         write_tensors(path, tensors, SCHEMA, SCHEMA_VERSION, info)
 
     @classmethod
-    def load(cls, path: Path, space: MBConvSpace | None = None) -> Self:
+    def load(cls, path: Path, space: SearchSpace | None = None) -> Self:
         """Read what ``save`` wrote.
 
         Args:
@@ -125,7 +126,7 @@ class OFAAccuracyPredictor:
         try:
             if info["kind"] != KIND:
                 raise TypeError(f"its kind is {info['kind']!r}")
-            own = MBConvSpace(preset_from_dict(info["preset"], str(path)), PRECISIONS)
+            own = make_space(preset_from_dict(info["preset"], str(path)), PRECISIONS)
             scale = AccuracyScale(**info["scale"])
             layers = [
                 (tensors[f"{number}.weight"].numpy(), tensors[f"{number}.bias"].numpy())
@@ -138,60 +139,54 @@ class OFAAccuracyPredictor:
         return cls(own, layers, scale)
 
 
-def import_ofa_predictor(checkpoint: str | Path, space: MBConvSpace) -> OFAAccuracyPredictor:
-    """Read the accuracy predictor that once-for-all released for its MobileNetV3 networks.
+def import_ofa_predictor(checkpoint: str | Path, space: SearchSpace | None = None) -> OFAAccuracyPredictor:
+    """Read an accuracy predictor that once-for-all released: for its MobileNetV3 networks, or for its ResNet50.
 
     Args:
         checkpoint: Its torch file, or an ``.npz`` with the same arrays.
-        space: A space with the blocks, kernels and expands that it reads, such as ``ofa-mbv3``.
+        space: A space with the blocks and choices that it reads; without one, that of the two that fits.
 
     Raises:
         FileFormatError: The file is no such perceptron, or its inputs do not fit the space.
     """
     path = Path(checkpoint)
-    space = known_part(space)
     (weight, bias), *rest = read_layers(path)
-    columns = _ofa_columns(space)
-    if weight.shape[1] != columns.shape[1]:
+    wanted = [get_space(name) for name in PREDICTED] if space is None else [space]
+    found = {_ofa_columns(part).shape[1]: part for part in map(known_part, wanted)}
+    if weight.shape[1] not in found:
+        encoded = " or ".join(f"space {part.name!r} has {count}" for count, part in found.items())
         raise FileFormatError(
-            f"{path}: its first layer reads {weight.shape[1]} features; space {space.name!r} has {columns.shape[1]} as "
-            "once-for-all counts them (one-hot kernels, expands and 8 resolutions)"
+            f"{path}: its first layer reads {weight.shape[1]} features; {encoded} as once-for-all encodes them"
         )
-    first = (weight.astype(np.float64) @ columns.T).astype(np.float32)
-    return OFAAccuracyPredictor(space, [(first, bias), *rest])
+    known = found[weight.shape[1]]
+    first = (weight.astype(np.float64) @ _ofa_columns(known).T).astype(np.float32)
+    return OFAAccuracyPredictor(known, [(first, bias), *rest])
 
 
-def known_part(space: MBConvSpace) -> MBConvSpace:
-    """Return the part of a space that the predictor was trained on: fp32, 160 to 224 pixels.
+def known_part(space: SearchSpace) -> SearchSpace:
+    """Return the part of a space that the predictor of its family was trained on: fp32, within some resolutions.
 
     Raises:
         UsageError: There is none.
     """
-    low, high = TRAINED
+    low, high = encoding_of(space).trained
     resolutions = tuple(pixels for pixels in space.resolutions if low <= pixels <= high)
     if not resolutions:
         raise UsageError(f"space {space.name!r} has no resolution from {low} to {high} px, which the predictor knows")
-    return MBConvSpace(replace(space.preset, resolutions=resolutions), PRECISIONS)
+    return make_space(replace(space.preset, resolutions=resolutions), PRECISIONS)
 
 
-def _ofa_columns(space: MBConvSpace) -> NDArray[np.float64]:
-    """Return each of our features as a sum of OFA's, ``(num_features, theirs)``: kernels, then expands, resolutions."""
-    kernels, expands = len(space.preset.kernels), len(space.preset.expands)
-    starts = {"kernel": 0, "middle": kernels * space.num_blocks}
-    first_resolution = (kernels + expands) * space.num_blocks
-    columns = np.zeros((space.num_features, first_resolution + len(INPUTS)))
-    numbers = {position.name: number for number, position in enumerate(space.block_positions)}
-    seen: dict[str, int] = {}
+def _ofa_columns(space: SearchSpace) -> NDArray[np.float64]:
+    """Return each of our features as a sum of OFA's, ``(num_features, theirs)``."""
+    encoding = encoding_of(space)
+    places = encoding.places(space)
+    first, count = encoding.first_resolution(space), len(encoding.inputs)
+    columns = np.zeros((space.num_features, 1 + max(max(places.values()), first + count - 1)))
     for name, column in zip(space.feature_names, columns, strict=True):
         what, _, value = name.partition("=")
-        block, _, kind = what.partition(".")
         if what == "resolution":
-            at = np.arange(len(INPUTS))
-            place = np.interp(int(value), INPUTS, at)
-            column[first_resolution:] = np.maximum(0, 1 - np.abs(place - at))
-        elif kind in starts and block in numbers:
-            width = kernels if kind == "kernel" else expands
-            index = seen[what] = seen.get(what, -1) + 1
-            if index < width:
-                column[starts[kind] + numbers[block] * width + index] = 1
+            place = np.interp(int(value), encoding.inputs, np.arange(count))
+            column[first : first + count] = np.maximum(0, 1 - np.abs(place - np.arange(count)))
+        elif name in places:
+            column[places[name]] = 1
     return columns

@@ -15,15 +15,18 @@ from numpy.typing import NDArray
 
 from nas.errors import FileFormatError, UsageError
 from nas.files import read_bytes
-from search_spaces import Block, Candidate, Genes, MBConvSpace
+from search_spaces import Block, Candidate, Genes, MBConvPreset, MBConvSpace, SearchSpace
 
 
-def read_measured(path: str | Path, space: MBConvSpace) -> tuple[Genes, NDArray[np.float64]]:
+def read_measured(path: str | Path, space: SearchSpace) -> tuple[Genes, NDArray[np.float64]]:
     """Return the networks ``(n, num_genes)`` and their accuracies, fractions ``(n,)``.
 
     Raises:
         FileFormatError: The file is missing or damaged, or a line is no network of the space; the message says which.
+        UsageError: The space is of a family that the columns do not describe.
     """
+    if not isinstance(space, MBConvSpace):
+        raise UsageError(f"columns ks, e, d for space {space.name!r}; allowed: spaces of family {MBConvPreset.family}")
     path = Path(path)
     data = read_bytes(path)
     try:

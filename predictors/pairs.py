@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from nas.errors import FileFormatError, NasError, UsageError
 from nas.files import append_lines, read_csv
-from search_spaces import Genes, MBConvSpace
+from search_spaces import Genes, SearchSpace
 
 SCHEMA_VERSION = 1
 COLUMNS = ("schema_version", "space", "supernet", "mode", "seed", "index", "id", "genes", "accuracy", "images", "data")
@@ -69,7 +69,7 @@ class Pairs:
         return fitted, tested
 
 
-def plan_pairs(space: MBConvSpace, count: int, *, seed: int, mode: str) -> list[PlannedPair]:
+def plan_pairs(space: SearchSpace, count: int, *, seed: int, mode: str) -> list[PlannedPair]:
     """Return the first ``count`` distinct candidates of a seed: all in fp32, or with quantized units.
 
     Raises:
@@ -94,7 +94,7 @@ def plan_pairs(space: MBConvSpace, count: int, *, seed: int, mode: str) -> list[
     return planned
 
 
-def check_mode(space: MBConvSpace, mode: str) -> None:
+def check_mode(space: SearchSpace, mode: str) -> None:
     """Raise ``UsageError`` unless ``mode`` is known and the space has precisions for it."""
     if mode not in MODES:
         raise UsageError(f"mode {mode!r}; allowed: {', '.join(MODES)}")
@@ -103,14 +103,14 @@ def check_mode(space: MBConvSpace, mode: str) -> None:
         raise UsageError(f"mode {mode} in {space.name} with {menu}; allowed: fp32 and, to quantize, another")
 
 
-def draw_row(space: MBConvSpace, rng: np.random.Generator, index: int, mode: str) -> Genes:
+def draw_row(space: SearchSpace, rng: np.random.Generator, index: int, mode: str) -> Genes:
     """Draw one canonical row; ``index`` picks the kind of architecture and of precisions in turn."""
     genes = space.sample(1, rng) if index % 2 == 0 else sample_graded(space, rng, together=index % 4 == 1)
     if mode == "fp32":
         return space.with_precision(genes, "fp32")[0]
     menu = np.arange(len(space.precisions))
     quantized = menu[np.array(space.precisions) != "fp32"]
-    units = space.num_blocks + 2
+    units = len(space.part_names)
     match (index // 4) % 3:
         case 0:  # one precision throughout
             values = np.full(units, rng.choice(quantized))
@@ -123,7 +123,7 @@ def draw_row(space: MBConvSpace, rng: np.random.Generator, index: int, mode: str
     return space.with_precisions(genes, values[None])[0]
 
 
-def sample_graded(space: MBConvSpace, rng: np.random.Generator, *, together: bool) -> Genes:
+def sample_graded(space: SearchSpace, rng: np.random.Generator, *, together: bool) -> Genes:
     """Draw one row ``(1, num_genes)`` at a level in [0, 1] of size: 0 is all smallest, 1 all largest.
 
     The index of a choice is binomial with the level as its probability; the resolution is uniform.
@@ -150,7 +150,7 @@ def open_pairs(path: Path) -> None:
 
 def append_pair(
     path: Path,
-    space: MBConvSpace,
+    space: SearchSpace,
     pair: PlannedPair,
     *,
     supernet: str,
@@ -166,7 +166,7 @@ def append_pair(
     append_lines(path, HEADER, [line])
 
 
-def measured_ids(path: Path, space: MBConvSpace, *, supernet: str, data: str) -> set[str]:
+def measured_ids(path: Path, space: SearchSpace, *, supernet: str, data: str) -> set[str]:
     """Return the ids of the candidates in a file, after checking that it is of this space, supernet and images.
 
     Raises:
@@ -179,7 +179,7 @@ def measured_ids(path: Path, space: MBConvSpace, *, supernet: str, data: str) ->
     return {row["id"] for row in rows}
 
 
-def read_pairs(path: Path, space: MBConvSpace, mode: str) -> Pairs:
+def read_pairs(path: Path, space: SearchSpace, mode: str) -> Pairs:
     """Read the pairs of one mode, in the order of (seed, index).
 
     Raises:
@@ -203,7 +203,7 @@ def read_pairs(path: Path, space: MBConvSpace, mode: str) -> Pairs:
     return Pairs(canonical, accuracy, index, lines[0][4], data, supernet)
 
 
-def _rows(path: Path, space: MBConvSpace) -> list[dict[str, str]]:
+def _rows(path: Path, space: SearchSpace) -> list[dict[str, str]]:
     if space.precisions != space.preset.precisions:
         menu, own = (", ".join(precisions) for precisions in (space.precisions, space.preset.precisions))
         raise UsageError(f"pairs of {space.name} with {menu}; allowed: the preset's own {own}")

@@ -2,18 +2,14 @@
 
 from search_spaces.block_tables import BlockChoice, BlockPosition
 from search_spaces.bottleneck import BottleneckSpace
-from search_spaces.bottleneck_preset import BottleneckPreset, read_bottleneck_preset
+from search_spaces.bottleneck_preset import BottleneckPreset
 from search_spaces.candidate import Block, Candidate
-from search_spaces.catalogue import (
-    get_bottleneck_space,
-    get_space,
-    list_bottleneck_spaces,
-    list_spaces,
-    preset_path,
-)
+from search_spaces.catalogue import get_space, list_spaces, preset_path
+from search_spaces.families import make_space, preset_from_dict, read_preset
 from search_spaces.mbconv import MBConvSpace
-from search_spaces.preset import Preset, preset_from_dict, read_preset
-from search_spaces.space import Genes, SearchSpace
+from search_spaces.mbconv_preset import MBConvPreset, MBConvStage
+from search_spaces.preset import Preset, Stage
+from search_spaces.space import Genes, PartChoice, SearchSpace
 
 __all__ = [
     "Block",
@@ -23,15 +19,17 @@ __all__ = [
     "BottleneckSpace",
     "Candidate",
     "Genes",
+    "MBConvPreset",
     "MBConvSpace",
+    "MBConvStage",
+    "PartChoice",
     "Preset",
     "SearchSpace",
-    "get_bottleneck_space",
+    "Stage",
     "get_space",
-    "list_bottleneck_spaces",
     "list_spaces",
+    "make_space",
     "preset_from_dict",
     "preset_path",
-    "read_bottleneck_preset",
     "read_preset",
 ]

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces.preset import Preset
+from search_spaces.mbconv_preset import MBConvPreset
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class BlockTables:
     first_choice: NDArray[np.int64]
 
 
-def block_positions(preset: Preset) -> Iterator[BlockPosition]:
+def block_positions(preset: MBConvPreset) -> Iterator[BlockPosition]:
     """Yield the block positions of a preset in order, every stage at its greatest depth."""
     width = preset.stem_out_width
     for number, stage in enumerate(preset.stages):
@@ -84,7 +84,7 @@ def block_positions(preset: Preset) -> Iterator[BlockPosition]:
             width = stage.width
 
 
-def build_tables(preset: Preset, precisions: Sequence[str], in_widths: Sequence[int]) -> BlockTables:
+def build_tables(preset: MBConvPreset, precisions: Sequence[str], in_widths: Sequence[int]) -> BlockTables:
     """Build the tables of the blocks whose inputs have ``in_widths`` channels."""
     cardinalities = [len(preset.kernels), len(preset.expands), len(preset.keeps), len(precisions)]
     widths = sorted(set(in_widths))
@@ -121,7 +121,7 @@ class _WidthTables(NamedTuple):
     feature_names: tuple[str, ...]
 
 
-def _width_tables(preset: Preset, precisions: Sequence[str], in_width: int) -> _WidthTables:
+def _width_tables(preset: MBConvPreset, precisions: Sequence[str], in_width: int) -> _WidthTables:
     """Return the choices of one input width, their genes, and each slot's code and features."""
     # Expands ascend and keeps descend, so the first spelling of a middle width prunes the least.
     spelling: dict[int, tuple[int, int]] = {}

@@ -1,13 +1,11 @@
-"""Bottleneck networks with elastic depth, widths and inside widths: once-for-all's ResNet50 space (Cai et al., 2020).
+"""Bottleneck networks with elastic depth, widths, inside widths and precision: once-for-all's ResNet50 space.
 
-A row is ``[resolution, stem.depth, stem.inside, stem.width, width of each stage, depth of each stage, keep of each
-block]``. The stem's depth says whether its middle convolution is there; widths are multipliers, one for all blocks of a
-stage; keep is the share of a block's output channels that are inside it. The genes of a block left out are zero, and
-choices that round to equal channels are the same network: ``canonical`` maps them to one row, ``size`` counts it once.
-Departure: OFA's stem counts 0.65 and 0.8 inside as two choices; both round to 24 channels.
-
-The blocks of a stage share a width, so a block's cost depends on genes that are not its own: latency tables do not hold
-such a space. So no device is calibrated for it, and no command takes it: it is there from Python.
+Of Cai et al., 2020, joined with a precision for each part, as in the inverted-residual space. A row is ``[resolution,
+stem precision, head precision, stem.depth, stem.inside, stem.width, width of each stage, depth of each stage, (keep,
+precision) of each block]``. The stem's depth says whether its middle convolution is there; widths are multipliers, one
+for all blocks of a stage; keep is the share of a block's output channels that are inside it. The genes of a block left
+out are zero, and choices that round to equal channels are the same network: ``canonical`` maps them to one row,
+``size`` counts it once. Departure: OFA's stem counts 0.65 and 0.8 inside as two choices; both round to 24 channels.
 """
 
 from collections.abc import Sequence
@@ -16,39 +14,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.errors import UsageError
+from search_spaces.bottleneck_parts import STEM_DEPTHS, block_table, head_table, stem_table
 from search_spaces.bottleneck_preset import BottleneckPreset
 from search_spaces.candidate import Block, Candidate
 from search_spaces.choices import check_stages, choice_index, depth_of
-from search_spaces.space import Genes, SearchSpace
+from search_spaces.space import RESOLUTION, RESOLUTION_MUTATION, Genes, PartChoice, SearchSpace
 
-KERNEL, EXPAND, PRECISION = 3, 1, "fp32"  # what no block chooses
-STEM_DEPTHS = (0, 1)
-STEM_GENES = ("stem.inside", "stem.width")
-RESOLUTION, STEM_DEPTH, FIRST_WIDTH = 0, 1, 2
-RESOLUTION_MUTATION = 5.0  # as in the inverted-residual space
+KERNEL, EXPAND = 3, 1  # what no block chooses
+STEM_STRIDE = 4  # a convolution and a pooling of stride 2 each
+STEM_PRECISION, HEAD_PRECISION, STEM_DEPTH, FIRST_WIDTH = 1, 2, 3, 4
+TOP_GENES = ("resolution", "stem.precision", "head.precision", "stem.depth", "stem.inside", "stem.width")
+BLOCK_GENES = ("keep", "precision")
 
 
 class BottleneckSpace(SearchSpace):
-    """The space of one preset, in fp32."""
+    """The space of one preset, for one device's menu of precisions."""
 
-    def __init__(self, preset: BottleneckPreset):
-        self.preset = preset
-        self.name = preset.name
-        self.precisions = (PRECISION,)
-        self.resolutions = preset.resolutions
+    preset_type = BottleneckPreset
+    preset: BottleneckPreset
+
+    def __init__(self, preset: BottleneckPreset, precisions: Sequence[str] | None = None):
+        super().__init__(preset, precisions)
         stages = preset.stages
         self.stage_of = np.repeat(np.arange(len(stages)), [max(stage.depths) for stage in stages])
-        self._index = np.concatenate([np.arange(max(stage.depths)) for stage in stages])
+        self.index_of = np.concatenate([np.arange(max(stage.depths)) for stage in stages])
         self._widths = slice(FIRST_WIDTH, FIRST_WIDTH + 2 + len(stages))
         self._depths = slice(self._widths.stop, self._widths.stop + len(stages))
-        self._keeps = slice(self._depths.stop, self._depths.stop + len(self.stage_of))
+        self._blocks = slice(self._depths.stop, None)
+        self._keeps, self._block_precisions = (slice(self._blocks.start + gene, None, 2) for gene in range(2))
+        menu = len(self.precisions)
+        top = [len(self.resolutions), menu, menu, len(STEM_DEPTHS), *[len(preset.widths)] * (2 + len(stages))]
         depths = [len(stage.depths) for stage in stages]
-        counts = [len(preset.resolutions), len(STEM_DEPTHS), *[len(preset.widths)] * (2 + len(stages)), *depths]
-        self.cardinalities = np.array(counts + [len(preset.keeps)] * len(self.stage_of))
-        self._build_tables()
+        self.cardinalities = np.array(top + depths + [len(preset.keeps), menu] * self.num_blocks)
+        self._build_equals()
+        self._build_parts()
 
-    def _build_tables(self) -> None:
-        """Build which choices round to equal channels: ``first`` of the equals, and the distinct ones in order."""
+    def _build_equals(self) -> None:
+        """Build which choices round to equal channels, as the first of the equals, and the depths by gene."""
         preset = self.preset
         outs = [[preset.stage_out(stage, width) for width in preset.widths] for stage in range(len(preset.stages))]
         stem = [[part(width) for width in preset.widths] for part in (preset.stem_inside, preset.stem_out)]
@@ -59,9 +61,41 @@ class BottleneckSpace(SearchSpace):
         for number, stage in enumerate(preset.stages):
             self._depth_values[number, : len(stage.depths)] = stage.depths
 
+    def _build_parts(self) -> None:
+        """Build the choices of every part, and one table of all blocks' codes: 0 at its begin, for a block left out."""
+        preset, menu = self.preset, self.precisions
+        positions = zip(self.stage_of.tolist(), self.index_of.tolist(), strict=True)
+        blocks = [block_table(preset, menu, stage, index) for stage, index in positions]
+        self._stem, self._head = stem_table(preset, menu), head_table(preset, menu)
+        choices: list[Sequence[PartChoice]] = [
+            self._stem.choices,
+            *(block.choices for block in blocks),
+            self._head.choices,
+        ]
+        self._choices = tuple(choices)
+        self._block_codes = np.concatenate([np.zeros(1, np.int16), *(block.codes.ravel() for block in blocks)])
+        self._first_slot = 1 + np.arange(self.num_blocks) * blocks[0].codes.size
+        self._entering_gene = FIRST_WIDTH + 1 + self.stage_of + (self.index_of > 0)
+
     @property
-    def digest(self) -> str:
-        return f"{self.preset.digest}-{PRECISION}"
+    def part_names(self) -> tuple[str, ...]:
+        return ("stem", *self.block_names, "head")
+
+    def part_choices(self, part: int) -> Sequence[PartChoice]:
+        return self._choices[part]
+
+    def part_codes(self, genes: Genes) -> NDArray[np.int16]:
+        codes = np.empty((len(genes), self.num_blocks + 2), np.int16)
+        stem, blocks = genes[:, STEM_DEPTH : STEM_DEPTH + 3], genes[:, self._blocks]
+        codes[:, 0] = self._stem.codes[(*stem.T, genes[:, STEM_PRECISION])]
+        codes[:, -1] = self._head.codes[genes[:, self._widths.stop - 1], genes[:, HEAD_PRECISION]]
+        widths, keeps, menu = len(self.preset.widths), len(self.preset.keeps), len(self.precisions)
+        slots = genes[:, self._entering_gene].astype(np.int32)
+        for count, value in ((widths, self._stage_widths(genes)), (keeps, blocks[:, ::2]), (menu, blocks[:, 1::2])):
+            slots *= count
+            slots += value
+        codes[:, 1:-1] = self._block_codes.take((slots + self._first_slot) * self.has_block(genes))
+        return codes
 
     @property
     def num_blocks(self) -> int:
@@ -71,40 +105,39 @@ class BottleneckSpace(SearchSpace):
     @property
     def block_names(self) -> tuple[str, ...]:
         """``block_<stage>_<index>`` of each block."""
-        return tuple(f"block_{stage}_{index}" for stage, index in zip(self.stage_of, self._index, strict=True))
+        return tuple(f"block_{stage}_{index}" for stage, index in zip(self.stage_of, self.index_of, strict=True))
 
     @property
     def gene_names(self) -> tuple[str, ...]:
-        stages = range(len(self.preset.stages))
-        top = ["resolution", "stem.depth", *STEM_GENES, *(f"width_{stage}" for stage in stages)]
-        return (*top, *(f"depth_{stage}" for stage in stages), *(f"{name}.keep" for name in self.block_names))
+        stages = [f"{what}_{stage}" for what in ("width", "depth") for stage in range(len(self.preset.stages))]
+        return (*TOP_GENES, *stages, *(f"{name}.{gene}" for name in self.block_names for gene in BLOCK_GENES))
 
     @property
     def feature_names(self) -> tuple[str, ...]:
-        menus = [self.resolutions, STEM_DEPTHS, *[self.preset.widths] * (2 + len(self.preset.stages))]
-        blocks = [f"{name}.keep={keep}" for name in self.block_names for keep in self.preset.keeps]
-        top = [f"{name}={value}" for name, menu in zip(self.gene_names, menus, strict=False) for value in menu]
-        return (*top, *blocks)
+        widths, block = [self.preset.widths] * (2 + len(self.preset.stages)), (self.preset.keeps, self.precisions)
+        depths = [()] * len(self.preset.stages)  # a block left out has no features: that says it all
+        menus = [self.resolutions, self.precisions, self.precisions, STEM_DEPTHS, *widths, *depths]
+        menus += list(block) * self.num_blocks
+        return tuple(f"{name}={value}" for name, menu in zip(self.gene_names, menus, strict=True) for value in menu)
 
     @property
     def num_features(self) -> int:
-        return int(self.cardinalities[: self._widths.stop].sum() + self.cardinalities[self._keeps].sum())
+        return int(self.cardinalities.sum() - self.cardinalities[self._depths].sum())
 
     @property
     def size(self) -> int:
-        total = len(self.resolutions) * len(STEM_DEPTHS)
+        menu = len(self.precisions)
+        total = len(self.resolutions) * menu**2 * len(STEM_DEPTHS)
         for part in range(2):
             total *= len(set(self._first_width[part]))
         for number, stage in enumerate(self.preset.stages):
             widths = sorted(set(self._first_width[2 + number].tolist()))
             counts = [len(set(self._first_keep[number, width])) for width in widths]
-            total *= sum(count**depth for count in counts for depth in stage.depths)
+            total *= sum((menu * count) ** depth for count in counts for depth in stage.depths)
         return total
 
     def sample(self, n: int, rng: np.random.Generator) -> Genes:
-        genes = np.zeros((n, self.num_genes), np.int8)
-        for gene in (RESOLUTION, STEM_DEPTH, *range(self._depths.start, self._depths.stop)):
-            genes[:, gene] = rng.integers(self.cardinalities[gene], size=n)
+        genes = rng.integers(self.cardinalities, size=(n, self.num_genes)).astype(np.int8)
         for number, gene in enumerate(range(self._widths.start, self._widths.stop)):
             genes[:, gene] = rng.choice(np.unique(self._first_width[number]), size=n)
         genes[:, self._keeps] = self._draw_keeps(genes, rng)
@@ -125,7 +158,7 @@ class BottleneckSpace(SearchSpace):
         rates = np.full(self.num_genes, rate)
         rates[RESOLUTION] *= RESOLUTION_MUTATION
         redrawn = rng.random(genes.shape) < rates
-        redrawn[:, self._keeps] |= ~self.has_block(genes)  # a block that a new depth brings in is drawn afresh
+        redrawn[:, self._blocks] |= ~self._has_gene(genes)  # a block that a new depth brings in is drawn afresh
         child = np.where(redrawn, self.sample(len(genes), rng), genes).astype(np.int8)
         keeps = redrawn[:, self._keeps]
         child[:, self._keeps] = np.where(keeps, self._draw_keeps(child, rng), child[:, self._keeps])
@@ -133,8 +166,8 @@ class BottleneckSpace(SearchSpace):
 
     def crossover(self, a: Genes, b: Genes, rng: np.random.Generator) -> Genes:
         from_a = rng.integers(2, size=a.shape, dtype=np.uint8).view(np.bool_)
-        has_a, has_b = self.has_block(a), self.has_block(b)
-        from_a[:, self._keeps] = (from_a[:, self._keeps] | ~has_b) & has_a  # a block only one has comes from it
+        has_a, has_b = self._has_gene(a), self._has_gene(b)
+        from_a[:, self._blocks] = (from_a[:, self._blocks] | ~has_b) & has_a  # a block only one has comes from it
         return self.canonical(np.where(from_a, a, b).astype(np.int8))
 
     def canonical(self, genes: Genes) -> Genes:
@@ -142,50 +175,50 @@ class BottleneckSpace(SearchSpace):
         widths = result[:, self._widths]
         result[:, self._widths] = self._first_width[np.arange(widths.shape[1]), widths]
         keeps = self._first_keep[self.stage_of, self._stage_widths(result), result[:, self._keeps]]
-        result[:, self._keeps] = keeps * self.has_block(result)
+        result[:, self._keeps] = keeps
+        result[:, self._blocks] *= self._has_gene(result)
         return result
 
     def has_block(self, genes: Genes) -> NDArray[np.bool_]:
         """Return which blocks are there, ``(n, num_blocks)``."""
         depths = self._depth_values[np.arange(len(self.preset.stages)), genes[:, self._depths]]
-        return np.asarray(self._index < depths[:, self.stage_of])
+        return np.asarray(self.index_of < depths[:, self.stage_of])
+
+    def _has_gene(self, genes: Genes) -> NDArray[np.bool_]:
+        """Return which genes of blocks are of a block that is there, ``(n, 2 * num_blocks)``."""
+        return np.repeat(self.has_block(genes), 2, axis=1)
 
     def encode(self, genes: Genes) -> NDArray[np.float32]:
         rows = self.canonical(genes)
-        top = [np.eye(count, dtype=np.float32)[rows[:, gene]] for gene, count in self._one_hot()]
-        keeps = np.eye(len(self.preset.keeps), dtype=np.float32)[rows[:, self._keeps]]
-        keeps *= self.has_block(rows)[:, :, None]
-        return np.concatenate([*top, keeps.reshape(len(rows), self.num_blocks * len(self.preset.keeps))], axis=1)
-
-    def _one_hot(self) -> list[tuple[int, int]]:
-        return list(enumerate(self.cardinalities[: self._widths.stop].tolist()))
+        there = np.ones((len(rows), self.num_genes), np.float32)
+        there[:, self._blocks] = self._has_gene(rows)
+        encoded = np.delete(np.arange(self.num_genes), np.arange(self.num_genes)[self._depths])
+        first = np.cumsum(np.append(0, self.cardinalities[encoded]))[:-1]
+        features = np.zeros((len(rows), self.num_features), np.float32)
+        np.put_along_axis(features, first + rows[:, encoded], there[:, encoded], axis=1)
+        return features
 
     def candidate(self, row: Genes) -> Candidate:
         row = self.canonical(np.asarray(row)[None])[0]
         there = self.has_block(row[None])[0]
         blocks = [
-            Block(KERNEL, EXPAND, self.preset.keeps[keep], PRECISION) if on else None
-            for keep, on in zip(row[self._keeps], there, strict=True)
+            Block(KERNEL, EXPAND, self.preset.keeps[keep], self.precisions[precision]) if on else None
+            for keep, precision, on in zip(row[self._keeps], row[self._block_precisions], there, strict=True)
         ]
         return Candidate(
             space=self.name,
             resolution=self.resolutions[row[RESOLUTION]],
-            stem=PRECISION,
+            stem=self.precisions[row[STEM_PRECISION]],
             blocks=tuple(
                 tuple(block for block, at in zip(blocks, self.stage_of, strict=True) if at == stage)
                 for stage in range(len(self.preset.stages))
             ),
-            head=PRECISION,
+            head=self.precisions[row[HEAD_PRECISION]],
             stem_depth=int(row[STEM_DEPTH]),
             widths=tuple(self.preset.widths[width] for width in row[self._widths]),
         )
 
     def check(self, candidate: Candidate) -> None:
-        """Check that the space has every choice of a candidate but the precisions.
-
-        Raises:
-            UsageError: It does not; the message names the choice and what is allowed.
-        """
         check_stages(candidate, self.preset)
         widths, count = len(candidate.widths), 2 + len(self.preset.stages)
         if widths != count:
@@ -203,17 +236,37 @@ class BottleneckSpace(SearchSpace):
 
     def genes(self, candidate: Candidate) -> Genes:
         self.check(candidate)
-        preset = self.preset
-        for precision in candidate.precisions:
-            choice_index(precision, self.precisions, "precision")
+        preset, precisions = self.preset, self.precisions
         row = np.zeros((1, self.num_genes), np.int8)
         row[0, RESOLUTION] = preset.resolutions.index(candidate.resolution)
+        row[0, STEM_PRECISION] = choice_index(candidate.stem, precisions, "stem precision")
+        row[0, HEAD_PRECISION] = choice_index(candidate.head, precisions, "head precision")
         row[0, STEM_DEPTH] = choice_index(candidate.stem_depth, STEM_DEPTHS, "stem depth")
         row[0, self._widths] = [preset.widths.index(width) for width in candidate.widths]
         depths = [stage.depths.index(depth_of(s)) for stage, s in zip(preset.stages, candidate.blocks, strict=True)]
         row[0, self._depths] = depths
-        row[0, self._keeps] = [preset.keeps.index(block.keep) if block else 0 for block in candidate.all_blocks()]
+        for number, (name, block) in enumerate(zip(self.block_names, candidate.all_blocks(), strict=True)):
+            if block is not None:
+                at, precision = (
+                    self._blocks.start + 2 * number,
+                    choice_index(block.precision, precisions, f"{name}: precision"),
+                )
+                row[0, at : at + 2] = preset.keeps.index(block.keep), precision
         return self.canonical(row)[0]
+
+    def with_precisions(self, genes: Genes, values: NDArray[np.integer]) -> Genes:
+        twin = np.array(genes, dtype=np.int8)
+        twin[:, STEM_PRECISION], twin[:, HEAD_PRECISION] = values[:, 0], values[:, -1]
+        twin[:, self._block_precisions] = values[:, 1:-1]
+        return self.canonical(twin)
+
+    def feature_size(self, resolution: int, block: int) -> int:
+        """Return the side, in pixels, of the map that enters block number ``block``, or the head as the one after."""
+        size = -(-resolution // STEM_STRIDE)
+        begun = self.stage_of[:block][self.index_of[:block] == 0]
+        for stage in begun:
+            size = -(-size // self.preset.stages[stage].stride)
+        return size
 
 
 def _first_of_equals(values: Sequence[int]) -> list[int]:

@@ -4,16 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nas.registry import unknown_name
-from search_spaces.bottleneck import BottleneckSpace
-from search_spaces.bottleneck_preset import read_bottleneck_preset
-from search_spaces.mbconv import MBConvSpace
-from search_spaces.preset import read_preset
+from search_spaces.families import make_space, read_preset
+from search_spaces.space import SearchSpace
 
 PRESETS = Path(__file__).parent / "presets"
-BOTTLENECK_PRESETS = PRESETS / "bottleneck"
 
 
-def get_space(name: str | Path, precisions: Sequence[str] | None = None) -> MBConvSpace:
+def get_space(name: str | Path, precisions: Sequence[str] | None = None) -> SearchSpace:
     """Return the space called ``name``, or that of the preset file ``name`` (a path that ends in ``.toml``).
 
     Args:
@@ -24,28 +21,7 @@ def get_space(name: str | Path, precisions: Sequence[str] | None = None) -> MBCo
         UsageError: No preset has that name; the message lists them.
         FileFormatError: The preset file does not fit.
     """
-    return MBConvSpace(read_preset(preset_path(name))[0], precisions)
-
-
-def get_bottleneck_space(name: str | Path) -> BottleneckSpace:
-    """Return the space of bottleneck networks called ``name``, or that of a preset file (a path in ``.toml``).
-
-    Raises:
-        UsageError: No preset of that family has that name; the message lists them.
-        FileFormatError: The preset file does not fit.
-    """
-    if str(name).endswith(".toml"):
-        return BottleneckSpace(read_bottleneck_preset(Path(name)))
-    names = list_bottleneck_spaces()
-    if str(name) not in names:
-        raise unknown_name("space of bottleneck networks", str(name), names)
-    return BottleneckSpace(read_bottleneck_preset(BOTTLENECK_PRESETS / f"{name}.toml"))
-
-
-def list_bottleneck_spaces() -> dict[str, str]:
-    """Return the shipped presets of bottleneck networks: name and one line on what each is for."""
-    paths = sorted(BOTTLENECK_PRESETS.glob("*.toml"))
-    return {path.stem: read_bottleneck_preset(path).summary for path in paths}
+    return make_space(read_preset(preset_path(name))[0], precisions)
 
 
 def preset_path(name: str | Path) -> Path:

@@ -3,29 +3,11 @@
 from collections.abc import Sequence
 
 from nas.errors import UsageError
-from search_spaces.block_tables import BlockPosition
-from search_spaces.bottleneck_preset import BottleneckPreset
 from search_spaces.candidate import Block, Candidate
 from search_spaces.preset import Preset
 
 
-def check_choices(candidate: Candidate, preset: Preset, positions: Sequence[BlockPosition]) -> None:
-    """Check every choice of a candidate but the precisions, which are a device's.
-
-    Raises:
-        UsageError: The preset lacks one; the message names the block and what is allowed.
-    """
-    check_stages(candidate, preset)
-    if candidate.widths or candidate.stem_depth is not None:
-        raise UsageError(f"candidate with a depth of the stem or with widths; allowed: none in space {preset.name!r}")
-    for position, block in zip(positions, candidate.all_blocks(), strict=True):
-        if block is not None:
-            choice_index(block.kernel, preset.kernels, f"{position.name}: kernel")
-            choice_index(block.expand, preset.expands, f"{position.name}: expand")
-            choice_index(block.keep, preset.keeps, f"{position.name}: keep")
-
-
-def check_stages(candidate: Candidate, preset: Preset | BottleneckPreset) -> None:
+def check_stages(candidate: Candidate, preset: Preset) -> None:
     """Check what is chosen in every family: the space itself, the resolution, and the depths.
 
     Raises:

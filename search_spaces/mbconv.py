@@ -9,7 +9,8 @@ A row is ``[resolution, stem precision, head precision, depth of each stage, (ke
 block]``; the genes of a block left out are zero. A mutation redraws the resolution five times as often as the rest.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import product
 from math import prod
 
@@ -19,27 +20,31 @@ from numpy.typing import NDArray
 from nas.errors import UsageError
 from search_spaces.block_tables import BlockChoice, block_positions, build_tables
 from search_spaces.candidate import Block, Candidate
-from search_spaces.choices import check_choices, choice_index, depth_of
-from search_spaces.preset import Preset
-from search_spaces.space import Genes, SearchSpace
+from search_spaces.choices import check_stages, choice_index, depth_of
+from search_spaces.mbconv_preset import MBConvPreset
+from search_spaces.space import RESOLUTION, RESOLUTION_MUTATION, Genes, PartChoice, SearchSpace
 
 CHUNK = 256  # rows worked on at a time: their arrays stay in the cache and are not given back to the system
 GLOBAL_GENES = 3  # resolution, stem precision, head precision
 BLOCK_GENES = ("kernel", "expand", "keep", "precision")
 EXPAND, KEEP, PRECISION = 1, 2, 3
-RESOLUTION_MUTATION = 5.0  # the resolution is redrawn this many times as often as another gene (OFA: 0.5 against 0.1)
+
+
+@dataclass(frozen=True)
+class EndChoice:
+    """One way to fill the stem or the head, which choose nothing but a precision."""
+
+    precision: str
 
 
 class MBConvSpace(SearchSpace):
     """The space of one preset, for one device's menu of precisions."""
 
-    def __init__(self, preset: Preset, precisions: Sequence[str] | None = None):
-        self.preset = preset
-        self.name = preset.name
-        self.precisions = tuple(preset.precisions if precisions is None else precisions)
-        if not self.precisions or len(set(self.precisions)) < len(self.precisions):
-            raise UsageError(f"precisions {list(self.precisions)} of {self.name}; allowed: one or more, none twice")
-        self.resolutions = preset.resolutions
+    preset_type = MBConvPreset
+    preset: MBConvPreset
+
+    def __init__(self, preset: MBConvPreset, precisions: Sequence[str] | None = None):
+        super().__init__(preset, precisions)
         self.block_positions = tuple(block_positions(preset))
         self.num_blocks = len(self.block_positions)
         self._stage_of = np.array([position.stage for position in self.block_positions])
@@ -95,8 +100,19 @@ class MBConvSpace(SearchSpace):
         return total
 
     @property
-    def digest(self) -> str:
-        return f"{self.preset.digest}-{'-'.join(self.precisions)}"
+    def part_names(self) -> tuple[str, ...]:
+        return ("stem", *(position.name for position in self.block_positions), "head")
+
+    def part_choices(self, part: int) -> Sequence[PartChoice]:
+        if 1 <= part <= self.num_blocks:
+            return self.block_choices(part - 1)
+        return tuple(map(EndChoice, self.precisions))
+
+    def part_codes(self, genes: Genes) -> NDArray[np.int16]:
+        codes = np.empty((len(genes), self.num_blocks + 2), np.int16)
+        codes[:, 0], codes[:, -1] = genes[:, 1] + 1, genes[:, 2] + 1
+        self._fill_codes(genes, codes[:, 1:-1])
+        return codes
 
     def block_choices(self, block: int) -> tuple[BlockChoice, ...]:
         """Return the distinct choices of block position ``block``; choice ``i`` has code ``i + 1``."""
@@ -105,21 +121,13 @@ class MBConvSpace(SearchSpace):
     def block_codes(self, genes: Genes) -> NDArray[np.int16]:
         """Return each block's code ``(n, num_blocks)``: 0 if left out, else 1 + the index into ``block_choices``."""
         codes = np.empty((len(genes), self.num_blocks), np.int16)
-        for rows in _chunks(len(genes)):
-            codes[rows] = self._tables.code.take(self._slots(genes[rows]))
+        self._fill_codes(genes, codes)
         return codes
 
-    def resolution_index(self, genes: Genes) -> Genes:
-        """Return the index into ``resolutions`` of each row, ``(n,)``."""
-        return genes[:, 0]
-
-    def stem_precision(self, genes: Genes) -> Genes:
-        """Return the index into ``precisions`` of each row's stem, ``(n,)``."""
-        return genes[:, 1]
-
-    def head_precision(self, genes: Genes) -> Genes:
-        """Return the index into ``precisions`` of each row's head, ``(n,)``."""
-        return genes[:, 2]
+    def _fill_codes(self, genes: Genes, codes: NDArray[np.int16]) -> None:
+        """Write each block's code into ``codes`` ``(n, num_blocks)``."""
+        for rows in _chunks(len(genes)):
+            codes[rows] = self._tables.code.take(self._slots(genes[rows]))
 
     def sample(self, n: int, rng: np.random.Generator) -> Genes:
         genes = np.empty((n, self.num_genes), np.int8)
@@ -130,7 +138,7 @@ class MBConvSpace(SearchSpace):
 
     def mutate(self, genes: Genes, rng: np.random.Generator, rate: float) -> Genes:
         rates = np.full(self.num_genes, rate, np.float32)
-        rates[0] *= RESOLUTION_MUTATION
+        rates[RESOLUTION] *= RESOLUTION_MUTATION
         children = np.array(genes, dtype=np.int8)
         for rows in _chunks(len(genes)):
             child = children[rows]
@@ -195,12 +203,15 @@ class MBConvSpace(SearchSpace):
         return Block(preset.kernels[kernel], preset.expands[expand], preset.keeps[keep], self.precisions[precision])
 
     def check(self, candidate: Candidate) -> None:
-        """Check that the space has every choice of a candidate but the precisions.
-
-        Raises:
-            UsageError: It does not; the message names the block and what is allowed.
-        """
-        check_choices(candidate, self.preset, self.block_positions)
+        preset = self.preset
+        check_stages(candidate, preset)
+        if candidate.widths or candidate.stem_depth is not None:
+            raise UsageError(f"candidate with a depth of the stem or with widths; allowed: none in space {self.name!r}")
+        for position, block in zip(self.block_positions, candidate.all_blocks(), strict=True):
+            if block is not None:
+                choice_index(block.kernel, preset.kernels, f"{position.name}: kernel")
+                choice_index(block.expand, preset.expands, f"{position.name}: expand")
+                choice_index(block.keep, preset.keeps, f"{position.name}: keep")
 
     def genes(self, candidate: Candidate) -> Genes:
         self.check(candidate)
@@ -222,31 +233,7 @@ class MBConvSpace(SearchSpace):
                 )
         return self.canonical(row)[0]
 
-    def restricted(self, open: "Mapping[str, int]") -> "MBConvSpace":
-        """Return the space with the last choices of each elastic dimension."""
-        from dataclasses import replace
-
-        preset, menus = self.preset, ("kernels", "expands", "keeps")
-        cut = {name: getattr(preset, name)[-open.get(name, 1) :] for name in menus}
-        depth = open.get("depths", 1)
-        stages = tuple(replace(stage, depths=stage.depths[-depth:]) for stage in preset.stages)
-        return MBConvSpace(replace(preset, stages=stages, **cut), self.precisions[:1])
-
-    def largest(self, precision: str = "fp32") -> Genes:
-        """Return the row of the largest network, all of it in ``precision``."""
-        return self.with_precision((self.cardinalities - 1).astype(np.int8)[None], precision)[0]
-
-    def smallest(self, precision: str = "fp32") -> Genes:
-        """Return the row of the smallest network, all of it in ``precision``."""
-        return self.with_precision(np.zeros((1, self.num_genes), np.int8), precision)[0]
-
-    def with_precision(self, genes: Genes, precision: str) -> Genes:
-        """Return the same architectures ``(n, num_genes)`` with every part in ``precision``."""
-        index = choice_index(precision, self.precisions, "precision")
-        return self.with_precisions(genes, np.full((len(genes), self.num_blocks + 2), index))
-
     def with_precisions(self, genes: Genes, values: NDArray[np.integer]) -> Genes:
-        """Return the same architectures with the precisions ``(n, num_blocks + 2)`` of stem, block positions, head."""
         twin = np.array(genes, dtype=np.int8)
         twin[:, 1], twin[:, 2] = values[:, 0], values[:, -1]
         twin[:, self._first_block_gene + PRECISION :: 4] = values[:, 1:-1]

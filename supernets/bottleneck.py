@@ -3,6 +3,9 @@
 Every tensor of a subnet is the leading part of the supernet's tensor of the same name. So the supernet is its largest
 network; a candidate is run as the plain network of its shape on views of the supernet's tensors, and cut out by copying
 them. There is no other elastic code.
+
+Channels are sorted inside the blocks, as once-for-all does, and likewise the tensors that run along a stage, which all
+of its blocks write: their importance is what every block, stage or classifier reads of them.
 """
 
 from collections import OrderedDict
@@ -11,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from search_spaces import Candidate
-from search_spaces.bottleneck import BottleneckSpace
-from supernets.subnet import ConvBN, initialise, set_batch_norms
-from supernets.supernet import ImageInfo
+from search_spaces import BottleneckPreset, BottleneckSpace, Candidate, SearchSpace
+from supernets.channel_order import sort_tensor
+from supernets.subnet import ConvBN, Subnet, initialise
+from supernets.supernet import ImageInfo, Supernet
 
 
 class ResidualConv(nn.Module):
@@ -52,95 +55,126 @@ class Bottleneck(nn.Module):
         return y
 
 
-class BottleneckNet(nn.Module):
-    """The network of one candidate."""
+class BottleneckStem(nn.Sequential):
+    """The stem: convolutions, one of them optional, then the largest of each 3x3 pixels."""
 
-    def __init__(self, space: BottleneckSpace, candidate: Candidate, *, channels: int, classes: int):
+    first: ConvBN
+    optional: ResidualConv
+    last: ConvBN
+
+    def __init__(self, preset: BottleneckPreset, candidate: Candidate, channels: int):
         super().__init__()
-        preset = space.preset
-        self.candidate = candidate
         inside, width = preset.stem_inside(candidate.widths[0]), preset.stem_out(candidate.widths[1])
-        stem: OrderedDict[str, nn.Module] = OrderedDict(first=ConvBN(channels, inside, 3, stride=2, activation="relu"))
+        self.first = ConvBN(channels, inside, 3, stride=2, activation="relu")
         if candidate.stem_depth:
-            stem["optional"] = ResidualConv(inside)
-        stem["last"] = ConvBN(inside, width, 3, activation="relu")
-        stem["pool"] = nn.MaxPool2d(3, stride=2, padding=1)
-        self.stem = nn.Sequential(stem)
-        blocks: OrderedDict[str, nn.Module] = OrderedDict()
-        for number, (entries, multiplier) in enumerate(zip(candidate.blocks, candidate.widths[2:], strict=True)):
-            out = preset.stage_out(number, multiplier)
-            for index, block in enumerate(entries):
-                if block is not None:
-                    stride = preset.stages[number].stride if index == 0 else 1
-                    middle = preset.middle(out, block.keep)
-                    first = index == 0
-                    blocks[f"block_{number}_{index}"] = Bottleneck(width, middle, out, stride=stride, first=first)
-                    width = out
-        self.blocks = nn.Sequential(blocks)
-        self.head = nn.Sequential(
-            OrderedDict(
-                pool=nn.AdaptiveAvgPool2d(1),
-                flatten=nn.Flatten(),
-                dropout=nn.Dropout(preset.dropout),
-                classifier=nn.Linear(width, classes),
-            )
-        )
-        set_batch_norms(self, preset)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return logits ``(n, classes)`` of images ``(n, channels, resolution, resolution)``."""
-        logits: Tensor = self.head(self.blocks(self.stem(x)))
-        return logits
+            self.optional = ResidualConv(inside)
+        self.last = ConvBN(inside, width, 3, activation="relu")
+        self.pool = nn.MaxPool2d(3, stride=2, padding=1)
 
 
-class BottleneckSupernet(nn.Module):
+def make_head(preset: BottleneckPreset, width: int, classes: int) -> nn.Sequential:
+    """Return the mean over pixels and the classifier."""
+    parts: OrderedDict[str, nn.Module] = OrderedDict(pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten())
+    parts |= {"dropout": nn.Dropout(preset.dropout), "classifier": nn.Linear(width, classes)}
+    return nn.Sequential(parts)
+
+
+class BottleneckSupernet(Supernet):
     """Holds the weights of every network of ``space``.
 
     Args:
-        space: The space.
+        space: The space; its precisions do not matter here.
         info: The images it is for.
         seed: Of the random weights.
     """
 
+    space: BottleneckSpace
+
     def __init__(self, space: BottleneckSpace, info: ImageInfo, seed: int = 0):
-        super().__init__()
-        self.space = space
-        self.info = info
-        largest = space.candidate((space.cardinalities - 1).astype("int8"))
-        self.largest = BottleneckNet(space, largest, channels=info.channels, classes=len(info.classes))
+        super().__init__(space, info)
+        largest = space.candidate(space.largest(space.precisions[0]))
+        self.largest = self.plain(space, largest, channels=self.channels, classes=self.classes)
         initialise(self, torch.Generator().manual_seed(seed))
 
-    def forward(self, x: Tensor, candidate: Candidate) -> Tensor:
-        """Return the candidate's logits ``(n, classes)`` for preprocessed images ``(n, channels, h, w)``.
+    @staticmethod
+    def plain(space: SearchSpace, candidate: Candidate, *, channels: int, classes: int) -> Subnet:
+        assert isinstance(space, BottleneckSpace)
+        space.check(candidate)
+        preset, width = space.preset, space.preset.stem_out(candidate.widths[1])
+        blocks = {}
+        for number, (entries, multiplier) in enumerate(zip(candidate.blocks, candidate.widths[2:], strict=True)):
+            out, stride = preset.stage_out(number, multiplier), preset.stages[number].stride
+            for index, block in enumerate(entries):
+                if block is not None:
+                    blocks[f"block_{number}_{index}"] = Bottleneck(
+                        width, preset.middle(out, block.keep), out, stride=1 if index else stride, first=index == 0
+                    )
+                    width = out
+        stem, head = BottleneckStem(preset, candidate, channels), make_head(preset, width, classes)
+        return Subnet(preset, candidate, stem=stem, blocks=blocks, head=head)
 
-        Raises:
-            UsageError: The candidate has a choice that the space lacks.
-        """
+    def forward(self, x: Tensor, candidate: Candidate) -> Tensor:
         shape = self._shape(candidate)
         logits: Tensor = functional_call(shape.train(self.training), self._leading(shape), (x,))
         return logits
 
     @torch.no_grad()
-    def extract(self, candidate: Candidate) -> BottleneckNet:
-        """Return the candidate as plain torch with copies of its weights, in evaluation mode, on the same device.
-
-        Raises:
-            UsageError: The candidate has a choice that the space lacks.
-        """
+    def extract(self, candidate: Candidate) -> Subnet:
         subnet = self._shape(candidate)
         copies = {name: tensor.clone() for name, tensor in self._leading(subnet).items()}
         subnet.load_state_dict(copies, assign=True)
         return subnet.eval()
 
-    def _shape(self, candidate: Candidate) -> BottleneckNet:
+    def _shape(self, candidate: Candidate) -> Subnet:
         """Return the candidate's network without memory for its tensors."""
-        self.space.check(candidate)
         with torch.device("meta"):
-            return BottleneckNet(self.space, candidate, channels=self.info.channels, classes=len(self.info.classes))
+            return self.plain(self.space, candidate, channels=self.channels, classes=self.classes)
 
-    def _leading(self, subnet: BottleneckNet) -> dict[str, Tensor]:
+    def _leading(self, subnet: Subnet) -> dict[str, Tensor]:
         """Return the leading part of each of our tensors, as large as the subnet's of that name."""
         own = {**dict(self.largest.named_parameters()), **dict(self.largest.named_buffers())}
         return {
             name: own[name][tuple(slice(size) for size in tensor.shape)] for name, tensor in subnet.state_dict().items()
         }
+
+    def sort_channels(self, trained: SearchSpace) -> None:
+        assert isinstance(trained, BottleneckSpace)
+        preset, stem = trained.preset, self.largest.stem
+        assert isinstance(stem, BottleneckStem)
+        blocks = [self._blocks(number) for number in range(len(preset.stages))]
+        inside = [preset.stem_inside(width) for width in preset.widths]
+        sort_tensor([stem.first, stem.optional.layer], [stem.optional.layer.conv, stem.last.conv], inside)
+        sort_tensor([stem.last], _readers(blocks[0]), [preset.stem_out(width) for width in preset.widths])
+        for number, stage in enumerate(blocks):
+            outs = [preset.stage_out(number, width) for width in preset.widths]
+            middles = [preset.middle(out, keep) for out in outs for keep in preset.keeps]
+            for block in stage:
+                sort_tensor([block.reduce], [block.spatial.conv], middles)
+                sort_tensor([block.spatial], [block.widen.conv], middles)
+            after = _readers(blocks[number + 1]) if number + 1 < len(blocks) else [self._classifier]
+            readers = [*(block.reduce.conv for block in stage[1:]), *after]
+            sort_tensor([_shortcut(stage), *(block.widen for block in stage)], readers, outs)
+
+    def _blocks(self, stage: int) -> list[Bottleneck]:
+        """Return the blocks of a stage."""
+        found = self.largest.blocks.named_children()
+        names = f"block_{stage}_"
+        return [block for name, block in found if name.startswith(names) and isinstance(block, Bottleneck)]
+
+    @property
+    def _classifier(self) -> nn.Linear:
+        classifier = self.largest.head.get_submodule("classifier")
+        assert isinstance(classifier, nn.Linear)
+        return classifier
+
+
+def _readers(stage: list[Bottleneck]) -> list[nn.Conv2d | nn.Linear]:
+    """Return the layers of a stage that read what enters it."""
+    return [stage[0].reduce.conv, _shortcut(stage).conv]
+
+
+def _shortcut(stage: list[Bottleneck]) -> ConvBN:
+    """Return the shortcut of the block that begins a stage."""
+    shortcut = stage[0].shortcut
+    assert isinstance(shortcut, ConvBN)
+    return shortcut

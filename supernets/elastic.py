@@ -11,12 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from search_spaces import BlockPosition, Preset
+from search_spaces import BlockPosition, MBConvPreset
+from supernets.channel_order import PER_CHANNEL, sort_tensor
 from supernets.convolution import depthwise, pointwise
-from supernets.elastic_squeeze import ElasticSqueezeExcite, banded_order
-from supernets.subnet import InvertedResidual
-
-PER_CHANNEL = ("weight", "bias", "running_mean", "running_var")  # what a batch norm holds one value a channel of
+from supernets.elastic_squeeze import ElasticSqueezeExcite
+from supernets.mbconv_layers import InvertedResidual
 
 
 class ElasticBlock(InvertedResidual):
@@ -28,7 +27,7 @@ class ElasticBlock(InvertedResidual):
         middle: The most middle channels.
     """
 
-    def __init__(self, position: BlockPosition, preset: Preset, middle: int):
+    def __init__(self, position: BlockPosition, preset: MBConvPreset, middle: int):
         kernels = preset.kernels
         super().__init__(position, kernel=kernels[-1], middle=middle)
         if position.se:
@@ -93,12 +92,7 @@ class ElasticBlock(InvertedResidual):
             trained: Middle widths that have already been trained, ascending; channels never cross one of these bounds,
                 so those narrower blocks keep their channels.
         """
-        permutation = banded_order(self.project.conv.weight.abs().sum(dim=(0, 2, 3)), trained)
-        self.project.conv.weight.copy_(self.project.conv.weight[:, permutation])
-        for layer in (self.expand, self.depthwise):
-            layer.conv.weight.copy_(layer.conv.weight[permutation])
-            for name in PER_CHANNEL:
-                getattr(layer.bn, name).copy_(getattr(layer.bn, name)[permutation])
+        permutation = sort_tensor([self.expand, self.depthwise], [self.project.conv], trained)
         if self.position.se:
             self.squeeze_excite.sort_channels(permutation, sorted({self.preset.squeezed(width) for width in trained}))
 

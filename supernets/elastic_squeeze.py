@@ -4,12 +4,11 @@ As in once-for-all (Cai et al., 2020). Departure: when channels are sorted for a
 stay within the bounds of the widths already trained, as those outside do.
 """
 
-from itertools import pairwise
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from supernets.channel_order import banded_order
 from supernets.subnet import SqueezeExcite
 
 
@@ -48,12 +47,3 @@ def tensors(se: SqueezeExcite) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return weight and bias of the convolution into the squeezed channels, then of the one out of them."""
     assert se.reduce.bias is not None and se.expand.bias is not None
     return se.reduce.weight, se.reduce.bias, se.expand.weight, se.expand.bias
-
-
-def banded_order(importance: Tensor, bounds: list[int]) -> Tensor:
-    """Return the channels in the order of falling importance, none across one of the ascending ``bounds``."""
-    order = [
-        begin + torch.argsort(importance[begin:end], descending=True, stable=True)
-        for begin, end in pairwise([0, *bounds])
-    ]
-    return torch.cat(order)

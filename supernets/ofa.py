@@ -13,13 +13,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from nas.errors import FileFormatError
+from nas.errors import FileFormatError, UsageError
 from nas.files import is_file
-from search_spaces import BottleneckSpace, MBConvSpace, get_bottleneck_space, get_space
-from supernets.bottleneck import BottleneckSupernet
+from search_spaces import MBConvSpace, SearchSpace, get_space
+from supernets.families import make_supernet
 from supernets.supernet import ImageInfo, Supernet
 
-OFA_SPACES = ("ofa-mbv3", "ofa-mbv3-w1.2", "ofa-proxyless")
+OFA_SPACES = {"mbconv": ("ofa-mbv3", "ofa-mbv3-w1.2", "ofa-proxyless"), "bottleneck": ("ofa-resnet50",)}
+"""The shipped spaces of once-for-all's released supernets, by family."""
+
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 COUNTER, TRANSFORM = "num_batches_tracked", "_matrix"
 
@@ -45,7 +47,7 @@ RESNET_PARTS = {
 
 
 def import_ofa(
-    checkpoint: str | Path, space: MBConvSpace | str | Path | None = None, *, classes: Sequence[str] | None = None
+    checkpoint: str | Path, space: SearchSpace | str | Path | None = None, *, classes: Sequence[str] | None = None
 ) -> Supernet:
     """Read a supernet that once-for-all released or its code trained.
 
@@ -59,40 +61,20 @@ def import_ofa(
 
     Raises:
         FileFormatError: The file is no checkpoint, or its tensors do not fit the space; the message names every one.
-        UsageError: No space has that name.
+        UsageError: No space has that name, or once-for-all has no networks of its family.
     """
     path = Path(checkpoint)
     found = read_checkpoint(path)
-    if any(name.startswith("input_stem.") for name in found):
-        raise FileFormatError(f"{path}: an elastic ResNet; from Python, supernets.import_ofa_resnet reads it")
-    wanted = OFA_SPACES if space is None else (space,)
-    spaces = [one if isinstance(one, MBConvSpace) else get_space(one) for one in wanted]
-    nets = [Supernet(one, _image_info(path, found, classes)) for one in spaces]
+    family = "bottleneck" if any(name.startswith("input_stem.") for name in found) else "mbconv"
+    wanted = OFA_SPACES[family] if space is None else (space,)
+    spaces = [one if isinstance(one, SearchSpace) else get_space(one) for one in wanted]
+    nets = [make_supernet(one, _image_info(path, found, classes)) for one in spaces]
     wrong = [misfits(net, ofa_names(net), found) for net in nets]
     fewest = min(range(len(nets)), key=lambda number: len(wrong[number]))
     if wrong[fewest]:
         raise FileFormatError(f"{path}: not a supernet of space {spaces[fewest].name!r}: {'; '.join(wrong[fewest])}")
     supernet = nets[fewest]
     take_tensors(supernet, ofa_names(supernet), found)
-    return supernet.eval()
-
-
-def import_ofa_resnet(
-    checkpoint: str | Path, space: BottleneckSpace | None = None, *, classes: Sequence[str] | None = None
-) -> BottleneckSupernet:
-    """Read an elastic ResNet50 that once-for-all released or its code trained; as ``import_ofa``.
-
-    Raises:
-        FileFormatError: The file is no checkpoint, or its tensors do not fit the space; the message names every one.
-    """
-    path = Path(checkpoint)
-    found = read_checkpoint(path)
-    space = get_bottleneck_space("ofa-resnet50") if space is None else space
-    supernet = BottleneckSupernet(space, _image_info(path, found, classes))
-    names = ofa_resnet_names(supernet)
-    if wrong := misfits(supernet, names, found):
-        raise FileFormatError(f"{path}: not a supernet of space {space.name!r}: {'; '.join(wrong)}")
-    take_tensors(supernet, names, found)
     return supernet.eval()
 
 
@@ -134,8 +116,23 @@ def plain_name(name: str) -> str:
 
 
 def ofa_names(supernet: Supernet) -> dict[str, str]:
-    """Return OFA's plain name of every tensor of ``supernet``, to ours."""
+    """Return OFA's plain name of every tensor of ``supernet``, to ours.
+
+    Raises:
+        UsageError: Once-for-all has no networks of its family.
+    """
+    family = supernet.space.preset.family
+    if family not in OFA_SPACES:
+        known = ", ".join(OFA_SPACES)
+        raise UsageError(
+            f"space {supernet.space.name!r} of family {family!r} for once-for-all's networks; allowed: {known}"
+        )
+    return _resnet_names(supernet) if family == "bottleneck" else _mbconv_names(supernet)
+
+
+def _mbconv_names(supernet: Supernet) -> dict[str, str]:
     space = supernet.space
+    assert isinstance(space, MBConvSpace)
     numbers = {position.name: number for number, position in enumerate(space.block_positions, start=1)}
     ours = [name for name in supernet.state_dict() if not name.endswith(COUNTER)]
     return {_ofa_name(name, space, numbers): name for name in ours}
@@ -162,12 +159,11 @@ def _in_block(ours: str) -> str:
     return PARTS[part] + ours.removeprefix(part)
 
 
-def ofa_resnet_names(supernet: BottleneckSupernet) -> dict[str, str]:
-    """Return OFA's plain name of every tensor of an elastic ResNet, to ours."""
-    names = {}
+def _resnet_names(supernet: Supernet) -> dict[str, str]:
+    names, blocks = {}, supernet.space.part_names[1:-1]
     for ours in (name for name in supernet.state_dict() if not name.endswith(COUNTER)):
         theirs = ours.removeprefix("largest.")
-        for number, block in enumerate(supernet.space.block_names):
+        for number, block in enumerate(blocks):
             theirs = theirs.replace(f"blocks.{block}.", f"blocks.{number}.")
         for mine, their_part in RESNET_PARTS.items():
             theirs = theirs.replace(f"{mine}.", f"{their_part}.", 1)

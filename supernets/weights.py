@@ -9,12 +9,13 @@ import torch
 from nas.errors import FileFormatError, UsageError
 from nas.files import is_folder, read_tensors, write_tensors
 from nas.registry import unknown_name
-from search_spaces import MBConvSpace, get_space, preset_from_dict
+from search_spaces import get_space, make_space, preset_from_dict
+from supernets.families import make_supernet
 from supernets.supernet import ImageInfo, Supernet
 
 SCHEMA, SCHEMA_VERSION = "supernet", 1
 FILE_NAME = "supernet.safetensors"
-CLASSIFIER = "head.classifier."  # tensors that belong to the classes
+CLASSIFIER = "head.classifier."  # in the names of tensors that belong to the classes
 PRETRAINED = Path(__file__).parent / "pretrained"
 
 
@@ -58,12 +59,13 @@ def get_supernet(name: str | Path, pretrained: bool = True) -> Supernet:
     space = get_space(name)
     preset = space.preset
     classes = tuple(str(number) for number in range(preset.classes))
-    return Supernet(space, ImageInfo("none", classes, (0.5,) * preset.channels, (0.5,) * preset.channels)).eval()
+    images = ImageInfo("none", classes, (0.5,) * preset.channels, (0.5,) * preset.channels)
+    return make_supernet(space, images).eval()
 
 
 def save_supernet(supernet: Supernet, path: Path, training: dict[str, Any]) -> None:
     """Write a supernet; ``training`` (JSON) says how it was trained."""
-    info = {"preset": asdict(supernet.space.preset), "images": asdict(supernet.info), "training": training}
+    info = {"preset": supernet.space.preset.to_dict(), "images": asdict(supernet.info), "training": training}
     write_tensors(path, supernet.state_dict(), SCHEMA, SCHEMA_VERSION, info)
 
 
@@ -78,7 +80,7 @@ def load_supernet(path: Path) -> Supernet:
         images = ImageInfo(
             info["images"]["dataset"], *(tuple(info["images"][name]) for name in ("classes", "mean", "std"))
         )
-        supernet = Supernet(MBConvSpace(preset_from_dict(info["preset"], str(path))), images)
+        supernet = make_supernet(make_space(preset_from_dict(info["preset"], str(path))), images)
     except (KeyError, TypeError, AttributeError) as error:
         raise FileFormatError(f"{path}: its header does not describe a supernet ({error})") from error
     load_tensors(supernet, tensors, path)
@@ -93,9 +95,9 @@ def take_trained(supernet: Supernet, trained: Supernet) -> None:
     """
     own, found = supernet.state_dict(), trained.state_dict()
     if trained.info.classes != supernet.info.classes:
-        found = {name: tensor for name, tensor in found.items() if not name.startswith(CLASSIFIER)}
+        found = {name: tensor for name, tensor in found.items() if CLASSIFIER not in name}
     for name in own:
-        if name not in found and not name.startswith(CLASSIFIER):
+        if name not in found and CLASSIFIER not in name:
             raise UsageError(f"begin with a supernet of space {trained.space.name}: it has no {name}")
         if name in found and found[name].shape != own[name].shape:
             raise UsageError(

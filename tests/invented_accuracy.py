@@ -24,5 +24,5 @@ def invented_accuracy(space: MBConvSpace, genes: np.ndarray, noise: float = 0.00
         cost += np.array([0.0, *harm])[codes[:, block]]
     size = np.log(np.array(space.resolutions) / max(space.resolutions))[space.resolution_index(genes)]
     accuracy = 0.9 + 0.04 * (1 - np.exp(-capacity)) + 0.01 * size * (1 + capacity)
-    cost = cost * (1.5 - 0.2 * capacity) + 0.002 * space.stem_precision(genes) + 0.0005 * space.head_precision(genes)
+    cost = cost * (1.5 - 0.2 * capacity) + 0.002 * genes[:, 1] + 0.0005 * genes[:, 2]
     return accuracy - cost + np.random.default_rng(seed).normal(0, noise, len(genes))

@@ -5,13 +5,13 @@ from itertools import product
 import numpy as np
 from hypothesis import strategies as st
 
-from search_spaces import MBConvSpace, Preset
-from search_spaces.preset import Stage
+from search_spaces import MBConvPreset, MBConvSpace
+from search_spaces.mbconv_preset import MBConvStage
 
 LARGEST = 4000  # rows, canonical or not
 
 
-def make_preset(**changes) -> Preset:
+def make_preset(**changes) -> MBConvPreset:
     values = {
         "name": "small",
         "summary": "for tests",
@@ -28,9 +28,9 @@ def make_preset(**changes) -> Preset:
         "expands": (3, 6),
         "keeps": (0.5, 1.0),
         "round_to": 8,
-        "stages": (Stage(16, 2, (1, 2)),),
+        "stages": (MBConvStage(16, 2, (1, 2)),),
     }
-    return Preset(**{**values, **changes})
+    return MBConvPreset(**{**values, **changes})
 
 
 def subsets(*values, most=None):
@@ -38,7 +38,7 @@ def subsets(*values, most=None):
 
 
 def stages():
-    one = st.builds(Stage, st.sampled_from([8, 12, 16]), st.sampled_from([1, 2]), subsets(1, 2, most=2))
+    one = st.builds(MBConvStage, st.sampled_from([8, 12, 16]), st.sampled_from([1, 2]), subsets(1, 2, most=2))
     return st.lists(one, min_size=1, max_size=2).map(tuple)
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from tiny_space import tiny_space
 
 from search_spaces import MBConvSpace
-from search_spaces.preset import Stage
+from search_spaces.mbconv_preset import MBConvStage
 
 
 def squeezed_space(precisions: tuple[str, ...] = ("fp32", "int8")) -> MBConvSpace:
@@ -19,6 +19,10 @@ def squeezed_space(precisions: tuple[str, ...] = ("fp32", "int8")) -> MBConvSpac
         stem_block_activation="relu6",
         head_mix_width=40,
         bn_eps=1e-3,
-        stages=(Stage(16, 1, (1, 2), "relu", True), Stage(24, 2, (1, 2), "relu6"), Stage(48, 2, (1, 2), se=True)),
+        stages=(
+            MBConvStage(16, 1, (1, 2), "relu", True),
+            MBConvStage(24, 2, (1, 2), "relu6"),
+            MBConvStage(48, 2, (1, 2), se=True),
+        ),
     )
     return MBConvSpace(preset, precisions)

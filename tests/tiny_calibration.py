@@ -6,7 +6,7 @@ from tiny_space import tiny_space
 
 from latency_tables import FULL, Measurement, SimulatedDevice
 from latency_tables.builder import timing_model
-from latency_tables.features import Images
+from latency_tables.costs import Images
 from predictors import Calibration, CalibrationPlan, calibrate
 from search_spaces import Genes, MBConvSpace
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from nas.export import Scorer, SearchJob
 from search_spaces import MBConvSpace, get_space
-from supernets import ImageInfo, Supernet, save_supernet
+from supernets import ImageInfo, make_supernet, save_supernet
 
 PRESET = """\
 schema_version = 1
@@ -93,7 +93,7 @@ def make_tiny(folder: Path) -> Tiny:
     preset.write_text(PRESET)
     images = make_images(folder / "images")
     space = get_space(preset)
-    net = Supernet(space, ImageInfo("images", CLASSES, (0.5,), (0.25,)), seed=1)
+    net = make_supernet(space, ImageInfo("images", CLASSES, (0.5,), (0.25,)), seed=1)
     save_supernet(net, folder / "supernet" / "supernet.safetensors", {"seed": 1})
     return Tiny(preset, images, folder / "supernet", space)
 

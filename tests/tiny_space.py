@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from search_spaces import MBConvSpace, get_space
-from search_spaces.preset import Stage
+from search_spaces.mbconv_preset import MBConvStage
 
 
 def tiny_space(precisions: tuple[str, ...] = ("fp32", "int8")) -> MBConvSpace:
@@ -18,6 +18,6 @@ def tiny_space(precisions: tuple[str, ...] = ("fp32", "int8")) -> MBConvSpace:
         kernels=(3, 5),
         expands=(2, 3),
         keeps=(0.5, 1.0),
-        stages=(Stage(16, 2, (1, 2)), Stage(24, 1, (1, 2))),
+        stages=(MBConvStage(16, 2, (1, 2)), MBConvStage(24, 1, (1, 2))),
     )
     return MBConvSpace(preset, precisions)

@@ -20,7 +20,7 @@ from subnets import ALONE_PER_SIZE, SIZES, Chosen, Meter, choose, trained_alone
 from tables import ALONE, SCHEMA, read_results, tables
 
 from nas.files import write_bytes, write_json
-from search_spaces import MBConvSpace, get_space, preset_path, read_preset
+from search_spaces import SearchSpace, get_space, preset_path, read_preset
 from supernets.datasets import load_splits
 from supernets.training import TrainingPlan, read_plan, train
 
@@ -39,7 +39,7 @@ class Setting:
     epochs_scale: float
 
     @cached_property
-    def space(self) -> MBConvSpace:
+    def space(self) -> SearchSpace:
         """The space, without precisions to choose."""
         return get_space(self.space_name, precisions=("fp32",))
 

@@ -37,14 +37,14 @@ def calibrate(
     from nas.export import Progress
     from nas.export.scoring import calibrated, open_supernet
     from predictors.calibration import measured_so_far
-    from search_spaces import MBConvSpace
+    from search_spaces import make_space
     from supernets import get_supernet
 
     on = get_device(device)
     untrained = supernet is None  # timing does not depend on the weights
     net = get_supernet(space or SPACE, pretrained=False) if untrained else open_supernet(str(supernet), space)
     preset = net.space.preset
-    menu = MBConvSpace(preset, [name for name in preset.precisions if name in on.precisions])
+    menu = make_space(preset, [name for name in preset.precisions if name in on.precisions])
 
     def kept() -> str:
         path = measured_so_far(on, menu, channels=net.channels, classes=net.classes)

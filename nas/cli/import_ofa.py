@@ -16,7 +16,7 @@ def import_ofa(
         typer.Option(
             "--space",
             metavar="NAME",
-            help="What it is of; without it, the space of once-for-all's that fits best (a predictor: ofa-mbv3).",
+            help="What it is of; without it, the space of once-for-all's that fits best.",
         ),
     ] = None,
     classes: Annotated[
@@ -46,7 +46,7 @@ def import_ofa(
     if is_predictor(file):
         if classes is not None:
             raise UsageError("--classes with an accuracy predictor; allowed: with a supernet")
-        _import_predictor(file, out, space or "ofa-mbv3", measured)
+        _import_predictor(file, out, space, measured)
     else:
         if measured is not None:
             raise UsageError("--measured with a supernet; allowed: with an accuracy predictor")
@@ -74,24 +74,24 @@ def _import_supernet(file: Path, out: Path, space: str | None, classes: Path | N
     print(f"next: nas search --device cpu --supernet {out} --data DIR (images of these classes)")
 
 
-def _import_predictor(file: Path, out: Path, space: str, measured: Path | None) -> None:
+def _import_predictor(file: Path, out: Path, space: str | None, measured: Path | None) -> None:
     from nas.export.scoring import ACCURACY_PREDICTOR
     from predictors.ofa_accuracy import import_ofa_predictor
     from predictors.ofa_measured import read_measured
     from search_spaces import get_space
 
     target = _new_file(out / ACCURACY_PREDICTOR)
-    predictor = import_ofa_predictor(file, get_space(space))
+    predictor = import_ofa_predictor(file, None if space is None else get_space(space))
     if measured is not None:
         predictor = predictor.calibrate(*read_measured(measured, predictor.space))
     predictor.save(target)
-    pixels = predictor.space.resolutions
-    print(f"wrote {target}: space {space} in fp32 at {pixels[0]} to {pixels[-1]} px")
+    name, pixels = space or predictor.space.name, predictor.space.resolutions
+    print(f"wrote {target}: space {predictor.space.name} in fp32 at {pixels[0]} to {pixels[-1]} px")
     if measured is None:
         print("it predicts accuracy on held-out training images; --measured brings it to measured ones")
     else:
         print(f"90 % of its errors on measured accuracies are within {100 * predictor.scale.radius:.2f} points")
-    print(f"next: nas search --device cpu --space {space} --accuracy-predictor {target}")
+    print(f"next: nas search --device cpu --space {name} --accuracy-predictor {target}")
 
 
 def _new_file(path: Path) -> Path:

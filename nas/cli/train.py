@@ -12,7 +12,7 @@ from nas.cli.progress import Display, progress_on
 from nas.defaults import SPACE
 
 if TYPE_CHECKING:
-    from search_spaces import MBConvSpace
+    from search_spaces import SearchSpace
     from supernets import Supernet
     from supernets.training import TrainingPlan
 
@@ -96,10 +96,10 @@ def train(
             typer.echo(f"wrote {out}/supernet.safetensors; next: nas collect --supernet {out}")
 
 
-def _recipe(name: str | None, trained: str | None) -> "tuple[Supernet | None, MBConvSpace, TrainingPlan]":
+def _recipe(name: str | None, trained: str | None) -> "tuple[Supernet | None, SearchSpace, TrainingPlan]":
     """Return the supernet to begin with, if there is one, the space, and the plan."""
     from nas.errors import UsageError
-    from search_spaces import MBConvSpace, preset_path, read_preset
+    from search_spaces import make_space, preset_path, read_preset
     from supernets import get_supernet
     from supernets.training import read_plan
 
@@ -109,7 +109,7 @@ def _recipe(name: str | None, trained: str | None) -> "tuple[Supernet | None, MB
     preset, table = read_preset(path)
     plan = read_plan(table, preset, str(path))
     if beginning is None:
-        return None, MBConvSpace(preset), plan
+        return None, make_space(preset), plan
     if preset.digest != beginning.space.preset.digest:
         raise UsageError(
             f"--from {trained} is of space {beginning.space.name}, whose choices are not those of {path}; name its "

@@ -23,8 +23,8 @@ from onnx import ModelProto, TensorProto
 from nas.errors import FileFormatError, NasError
 from nas.export.folder import new_folder
 from nas.files import is_folder, read_bytes, read_json, read_tensors, sha256, write_bytes, write_json, write_tensors
-from search_spaces import Candidate, MBConvSpace, Preset, preset_from_dict
-from supernets import ImageInfo, Subnet
+from search_spaces import Candidate, Preset, make_space, preset_from_dict
+from supernets import ImageInfo, Subnet, make_subnet
 from supernets.weights import load_tensors
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def save_bundle(
     with new_folder(Path(path)) as folder:
         write_bytes(folder / MODEL, model.SerializeToString())
         write_tensors(folder / WEIGHTS, subnet.state_dict(), *WEIGHTS_SCHEMA, {"candidate": subnet.candidate.id})
-        content = {"candidate": subnet.candidate.to_dict(), "preset": asdict(preset), "images": asdict(images)}
+        content = {"candidate": subnet.candidate.to_dict(), "preset": preset.to_dict(), "images": asdict(images)}
         write_json(folder / SUBNET, *SUBNET_SCHEMA, content)
         files = {name: sha256(folder / name) for name in HASHED}
         sealed = {"files": files, "report": dict(report)}
@@ -160,7 +160,7 @@ def _read_subnet(path: Path) -> tuple[Candidate, Preset, ImageInfo]:
         preset = preset_from_dict(content["preset"], str(path))
         fields = content["images"]
         images = ImageInfo(fields["dataset"], *(tuple(fields[key]) for key in ("classes", "mean", "std")))
-        space = MBConvSpace(preset, sorted(set(candidate.precisions)))
+        space = make_space(preset, sorted(set(candidate.precisions)))
         space.genes(candidate)
     except (KeyError, TypeError, AttributeError) as error:
         raise FileFormatError(f"{path}: it does not describe a network ({type(error).__name__}: {error})") from error
@@ -170,8 +170,8 @@ def _read_subnet(path: Path) -> tuple[Candidate, Preset, ImageInfo]:
 
 
 def _empty_subnet(preset: Preset, candidate: Candidate, images: ImageInfo) -> Subnet:
-    space = MBConvSpace(preset, sorted(set(candidate.precisions)))
-    return Subnet(space, candidate, channels=images.channels, classes=len(images.classes))
+    space = make_space(preset, sorted(set(candidate.precisions)))
+    return make_subnet(space, candidate, channels=images.channels, classes=len(images.classes))
 
 
 def _check_model(path: Path, model: bytes, candidate: Candidate, images: ImageInfo) -> None:

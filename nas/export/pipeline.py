@@ -36,7 +36,7 @@ from nas.export.scoring import (
 from nas.export.untrained import INPUTS, WARNING, random_splits
 from nas.search import Problem, SearchResult, check_search, search
 from nas.search.problem import Scores
-from search_spaces import Genes, MBConvSpace
+from search_spaces import Genes, SearchSpace, make_space
 from supernets import Supernet, supernet_folder
 from supernets.datasets import Splits
 
@@ -89,7 +89,7 @@ class SearchJob:
         if self.untrained and self.data is not None:
             raise UsageError(f"images {self.data} for untrained weights; name the supernet, or leave out the images")
 
-    def problem(self, space: MBConvSpace) -> Problem:
+    def problem(self, space: SearchSpace) -> Problem:
         """Return what is searched, still without a scorer."""
         limits = {} if self.limit_ms is None else {"latency_ms": (None, self.limit_ms)}
         return Problem(space, {"accuracy": "max", "latency_ms": "min"}, limits, _not_scored)
@@ -140,7 +140,7 @@ def _find(job: SearchJob, supernet: Supernet, progress: Progress, scorer: Scorer
     """Calibrate, search and verify."""
     clock = _Clock()
     preset = supernet.space.preset
-    space = MBConvSpace(preset, [name for name in preset.precisions if name in job.device.precisions])
+    space = make_space(preset, [name for name in preset.precisions if name in job.device.precisions])
     if scorer is None:
         space = _known(job, space, supernet, progress)
     problem = job.problem(space)
@@ -176,7 +176,7 @@ def _find(job: SearchJob, supernet: Supernet, progress: Progress, scorer: Scorer
     )
 
 
-def _known(job: SearchJob, space: MBConvSpace, supernet: Supernet, progress: Progress) -> MBConvSpace:
+def _known(job: SearchJob, space: SearchSpace, supernet: Supernet, progress: Progress) -> SearchSpace:
     """Return the part of ``space`` that the accuracy predictor knows; all of it where there is none yet."""
     path = job.accuracy_predictor or supernet_folder(job.supernet) / ACCURACY_PREDICTOR
     known = load_accuracy_predictor(path, space, supernet).space if path.exists() else space
@@ -195,7 +195,7 @@ def _images(job: SearchJob, supernet: Supernet, progress: Progress) -> Splits:
     return random_splits(supernet, size, job.seed)
 
 
-def load_scorer(job: SearchJob, space: MBConvSpace, supernet: Supernet, progress: Progress = NO_PROGRESS) -> Scorer:
+def load_scorer(job: SearchJob, space: SearchSpace, supernet: Supernet, progress: Progress = NO_PROGRESS) -> Scorer:
     """Load the accuracy predictor, which takes no time, then calibrate the device or reuse its calibration."""
     path = job.accuracy_predictor or beside(supernet_folder(job.supernet))
     accuracy = load_accuracy_predictor(path, space, supernet)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from nas.export.choose import below_limit, spread_over
 from nas.export.finalists import BASELINE, FINALIST, TWIN, Entry, in_one_precision
 from nas.search import Scored
-from search_spaces import Candidate, Genes, MBConvSpace
+from search_spaces import Candidate, Genes, SearchSpace
 
 TWINS = 2  # mixed finalists that get twins
 
@@ -17,7 +17,7 @@ Score = Callable[[Genes], Mapping[str, NDArray[np.float64]]]
 
 
 def plan_entries(
-    space: MBConvSpace, front: Scored, score: Score, *, count: int, limit_ms: float | None = None
+    space: SearchSpace, front: Scored, score: Score, *, count: int, limit_ms: float | None = None
 ) -> list[Entry]:
     """Return everything that one measuring batch shall verify.
 
@@ -38,7 +38,7 @@ def plan_entries(
     return [*finalists, *baseline_entries(space, score), *twin_entries(finalists, space, score)]
 
 
-def baseline_entries(space: MBConvSpace, score: Score) -> list[Entry]:
+def baseline_entries(space: SearchSpace, score: Score) -> list[Entry]:
     """Return the largest and the smallest network in each precision."""
     named = [
         (f"{size} {precision}", space.candidate(row(precision)), None)
@@ -48,7 +48,7 @@ def baseline_entries(space: MBConvSpace, score: Score) -> list[Entry]:
     return _entries(BASELINE, named, space, score)
 
 
-def twin_entries(finalists: Sequence[Entry], space: MBConvSpace, score: Score) -> list[Entry]:
+def twin_entries(finalists: Sequence[Entry], space: SearchSpace, score: Score) -> list[Entry]:
     """Return, for the mixed finalists predicted to gain most by mixing, the same networks in one precision."""
     entries = []
     for mixed in (one for one in finalists if len(set(one.candidate.precisions)) > 1):
@@ -63,7 +63,7 @@ def twin_entries(finalists: Sequence[Entry], space: MBConvSpace, score: Score) -
 
 
 def _entries(
-    role: str, named: Sequence[tuple[str, Candidate, str | None]], space: MBConvSpace, score: Score
+    role: str, named: Sequence[tuple[str, Candidate, str | None]], space: SearchSpace, score: Score
 ) -> list[Entry]:
     genes = np.stack([space.genes(candidate) for _, candidate, _ in named])
     scores = score(genes)

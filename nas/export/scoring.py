@@ -16,7 +16,7 @@ from predictors.accuracy import SCHEMA, SCHEMA_VERSION, AccuracyPredictor
 from predictors.calibration import Calibration, calibrate, calibration_changes
 from predictors.collect import supernet_fingerprint
 from predictors.ofa_accuracy import KIND, OFAAccuracyPredictor
-from search_spaces import Genes, MBConvSpace, get_space
+from search_spaces import Genes, SearchSpace, get_space
 from supernets import Supernet, get_supernet
 
 ACCURACY_PREDICTOR = "accuracy_predictor.safetensors"
@@ -90,7 +90,7 @@ def beside(folder: Path) -> Path:
 
 
 def load_accuracy_predictor(
-    path: Path, space: MBConvSpace, supernet: Supernet
+    path: Path, space: SearchSpace, supernet: Supernet
 ) -> AccuracyPredictor | OFAAccuracyPredictor:
     """Read an accuracy predictor, for a device's menu of precisions; its ``space`` may be a part of ``space``.
 
@@ -105,7 +105,7 @@ def load_accuracy_predictor(
 
 def calibrated(
     device: Device,
-    space: MBConvSpace,
+    space: SearchSpace,
     supernet: Supernet,
     *,
     fresh: bool,

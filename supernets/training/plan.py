@@ -47,7 +47,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nas.errors import FileFormatError, UsageError
-from search_spaces import MBConvSpace, Preset
+from search_spaces import Preset, SearchSpace
 from search_spaces.toml_tables import TableReader
 
 MOST_SCALE = 1000.0
@@ -76,7 +76,7 @@ class TrainingStage:
         """Whether only the full network is trained."""
         return max(self.open.values(), default=1) == 1
 
-    def space(self, whole: MBConvSpace) -> MBConvSpace:
+    def space(self, whole: SearchSpace) -> SearchSpace:
         """Return the part of the space that this stage draws from."""
         return whole.restricted(self.open)
 

@@ -13,7 +13,7 @@ from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3
 
 from nas.errors import TrainingError
-from search_spaces import MBConvSpace
+from search_spaces import SearchSpace
 from supernets.datasets import Splits
 from supernets.subnet import Subnet
 from supernets.supernet import Supernet
@@ -65,7 +65,7 @@ class StageRun:
 
     def __init__(self, run: Run, stage: TrainingStage, progress: Progress, teacher: Subnet | None):
         self.run, self.stage, self.progress, self.teacher = run, stage, progress, teacher
-        self.space: MBConvSpace = stage.space(run.supernet.space)
+        self.space: SearchSpace = stage.space(run.supernet.space)
         self.optimizer = self._make_optimizer()
         restore_optimizer(run.supernet, self.optimizer, progress.optimizer)
         self.scheduler = CosineLRScheduler(

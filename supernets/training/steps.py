@@ -10,7 +10,7 @@ from timm.data import Mixup
 from timm.utils import dispatch_clip_grad
 from torch import Tensor
 
-from search_spaces import Candidate, MBConvSpace
+from search_spaces import Candidate, SearchSpace
 from supernets.datasets import ImageSet, augment
 from supernets.evaluation import prepare
 from supernets.subnet import Subnet
@@ -46,7 +46,7 @@ class Steps:
         self,
         indices: Tensor,
         stage: TrainingStage,
-        space: MBConvSpace,
+        space: SearchSpace,
         teacher: Subnet | None,
         optimizer: torch.optim.Optimizer,
         rng: np.random.Generator,
@@ -83,7 +83,7 @@ class Steps:
                 dispatch_clip_grad(learning, limit, mode)
         optimizer.step()
 
-    def _batch(self, indices: Tensor, space: MBConvSpace, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def _batch(self, indices: Tensor, space: SearchSpace, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Return this process's part of the images at ``indices``, at a resolution of the space, and of their labels.
 
         The images are augmented; labels are classes, or where images are mixed, probabilities of classes.
@@ -122,7 +122,7 @@ def _numpy_seeded(rng: np.random.Generator) -> Iterator[None]:
         np.random.set_state(state)
 
 
-def draw(space: MBConvSpace, stage: TrainingStage, resolution: int, rng: np.random.Generator) -> list[Candidate]:
+def draw(space: SearchSpace, stage: TrainingStage, resolution: int, rng: np.random.Generator) -> list[Candidate]:
     """Return the subnets of one step at a resolution, of the stage's space; in a sandwich, the largest first."""
     genes = space.sample(stage.subnets, rng)
     ends = np.stack([space.largest(space.precisions[0]), space.smallest(space.precisions[0])])

@@ -18,9 +18,10 @@ import torch
 from nas.errors import DataError, UsageError
 from nas.files import read_tensors, write_tensors
 from nas.lock import exclusive
-from search_spaces import Candidate, MBConvSpace
+from search_spaces import Candidate, SearchSpace
 from supernets.datasets import ImageSet, Splits
 from supernets.evaluation import calibrated_subnet
+from supernets.families import make_supernet
 from supernets.subnet import Subnet
 from supernets.supernet import ImageInfo, Supernet
 from supernets.training.checkpoint import Progress, load_checkpoint, run_identity, save_checkpoint
@@ -37,7 +38,7 @@ LOCK_NAME = ".lock"
 
 
 def train(
-    space: MBConvSpace,
+    space: SearchSpace,
     splits: Splits,
     out: Path,
     *,
@@ -79,7 +80,7 @@ def train(
     """
     images = _training_images(splits, plan, group)
     info = ImageInfo(splits.name, splits.classes, splits.mean, splits.std)
-    supernet = Supernet(space, info, seed)
+    supernet = make_supernet(space, info, seed)
     if trained is not None:
         take_trained(supernet, trained)
     supernet.to(device).to(memory_format=torch.channels_last)

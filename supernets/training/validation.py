@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from search_spaces import Candidate, MBConvSpace
+from search_spaces import Candidate, SearchSpace
 from supernets.datasets import ImageSet, Splits
 from supernets.evaluation import calibrated_subnet, evaluate_accuracy, prepare
 from supernets.supernet import Supernet
@@ -12,7 +12,7 @@ RANDOM_SUBNETS = 3
 
 
 def validate(
-    supernet: Supernet, space: MBConvSpace, splits: Splits, only: Candidate | None, seed: int
+    supernet: Supernet, space: SearchSpace, splits: Splits, only: Candidate | None, seed: int
 ) -> dict[str, float]:
     """Return the validation accuracies ``largest``, ``smallest`` and ``random`` of ``space``, or of ``only``.
 

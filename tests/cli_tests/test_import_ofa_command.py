@@ -15,7 +15,7 @@ from nas.registry import Entry
 from predictors import calibrate
 from predictors.ofa_accuracy import OFAAccuracyPredictor, known_part
 from search_spaces import MBConvSpace, get_space
-from supernets import ImageInfo, Supernet, get_supernet
+from supernets import ImageInfo, get_supernet, make_supernet
 from supernets.ofa import ofa_names
 
 PRESET = """\
@@ -70,7 +70,7 @@ def simulated(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def ofa_checkpoint(preset: Path) -> Path:
-    supernet = Supernet(get_space(preset), ImageInfo("noise", ("a", "b", "c"), (0.5,) * 3, (0.25,) * 3), seed=4)
+    supernet = make_supernet(get_space(preset), ImageInfo("noise", ("a", "b", "c"), (0.5,) * 3, (0.25,) * 3), seed=4)
     own = supernet.state_dict()
     tensors = {name: own[ours].T if "_matrix" in name else own[ours] for name, ours in ofa_names(supernet).items()}
     path = preset.with_name("checkpoint.pth")

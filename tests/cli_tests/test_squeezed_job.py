@@ -12,7 +12,7 @@ from latency_tables.simulated import SimulatedDevice
 from nas.cli.main import main
 from nas.export import SearchJob, load_bundle, run_search
 from search_spaces import get_space
-from supernets import ImageInfo, Supernet
+from supernets import ImageInfo, make_supernet
 from supernets.ofa import ofa_names
 
 
@@ -43,7 +43,7 @@ def test_an_imported_supernet_is_searched_and_its_accuracies_are_measured(
     preset: Path, images: Path, tmp_path: Path
 ) -> None:
     space = get_space(preset)
-    supernet = Supernet(space, ImageInfo("none", CLASSES, (0.5,) * 3, (0.25,) * 3), seed=4)
+    supernet = make_supernet(space, ImageInfo("none", CLASSES, (0.5,) * 3, (0.25,) * 3), seed=4)
     own = supernet.state_dict()
     tensors = {name: own[ours].T if "_matrix" in name else own[ours] for name, ours in ofa_names(supernet).items()}
     torch.save(tensors, tmp_path / "checkpoint.pth")

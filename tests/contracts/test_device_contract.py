@@ -12,7 +12,7 @@ from tiny_space import tiny_space
 
 from latency_tables import FULL, Device, Measurement, SimulatedDevice, get_device, list_devices
 from latency_tables.builder import timing_model
-from latency_tables.features import Images
+from latency_tables.costs import Images
 from latency_tables.protocol import Runner
 from nas.errors import DeviceError
 from nas.files import cache_dir

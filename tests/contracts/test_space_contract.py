@@ -1,17 +1,12 @@
 """What every search space owes its user. A new space is one more line in SPACES."""
 
+import json
+
 import numpy as np
 import pytest
 
-from nas.errors import UsageError
-from search_spaces import (
-    Candidate,
-    SearchSpace,
-    get_bottleneck_space,
-    get_space,
-    list_bottleneck_spaces,
-    list_spaces,
-)
+from nas.errors import FileFormatError, UsageError
+from search_spaces import Candidate, SearchSpace, get_space, list_spaces, make_space, preset_from_dict
 
 SPACES = [
     "cifar10-mbv3",
@@ -19,16 +14,14 @@ SPACES = [
     "ofa-mbv3",
     "ofa-mbv3-w1.2",
     "ofa-proxyless",
-]
-BOTTLENECK_SPACES = [
     "ofa-resnet50",
 ]
 ROWS = 600
 
 
-@pytest.fixture(params=SPACES + BOTTLENECK_SPACES)
+@pytest.fixture(params=SPACES)
 def space(request: pytest.FixtureRequest) -> SearchSpace:
-    return get_bottleneck_space(request.param) if request.param in BOTTLENECK_SPACES else get_space(request.param)
+    return get_space(request.param)
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -37,11 +30,10 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 def test_every_shipped_space_is_held_to_the_contract() -> None:
     assert sorted(list_spaces()) == sorted(SPACES)
-    assert sorted(list_bottleneck_spaces()) == sorted(BOTTLENECK_SPACES)
 
 
 def test_it_says_in_one_line_what_it_is_for(space: SearchSpace) -> None:
-    summary = {**list_spaces(), **list_bottleneck_spaces()}[space.name]
+    summary = list_spaces()[space.name]
     assert summary and "\n" not in summary
 
 
@@ -146,3 +138,80 @@ def test_genes_out_of_range_are_refused_by_number(space: SearchSpace) -> None:
 def test_valid_genes_come_back_canonical(space: SearchSpace) -> None:
     genes = rng().integers(space.cardinalities, size=(ROWS, space.num_genes))
     assert np.array_equal(space.validate(genes), space.canonical(genes.astype(np.int8)))
+
+
+def test_its_preset_comes_back_from_what_files_carry(space: SearchSpace) -> None:
+    content = json.loads(json.dumps(space.preset.to_dict()))
+    again = preset_from_dict(content, "here")
+    assert again == space.preset and again.digest == space.preset.digest
+    assert make_space(again, ("fp32",)).precisions == ("fp32",)
+    with pytest.raises(FileFormatError, match=r"here: family is 'resnext'; allowed: 'mbconv' or 'bottleneck'"):
+        preset_from_dict({**content, "family": "resnext"}, "here")
+
+
+def test_a_menu_that_is_empty_or_says_a_thing_twice_is_refused(space: SearchSpace) -> None:
+    for menu in ([], ["fp32", "fp32"]):
+        with pytest.raises(UsageError, match=rf"precisions .* of {space.name}; allowed: one or more, none twice"):
+            make_space(space.preset, menu)
+
+
+def test_its_parts_are_stem_blocks_and_head_and_only_blocks_are_left_out(space: SearchSpace) -> None:
+    genes = space.sample(ROWS, rng())
+    codes = space.part_codes(genes)
+    assert space.part_names[0] == "stem" and space.part_names[-1] == "head"
+    assert codes.shape == (ROWS, len(space.part_names)) and (codes[:, [0, -1]] > 0).all() and (codes == 0).any()
+    counts = [len(space.part_choices(part)) for part in range(len(space.part_names))]
+    assert (codes <= counts).all() and all(
+        len(set(space.part_choices(part))) == count for part, count in enumerate(counts)
+    )
+
+
+def test_its_parts_and_resolution_are_the_network(space: SearchSpace) -> None:
+    genes = np.unique(space.sample(ROWS, rng()), axis=0)
+    networks = np.column_stack([space.resolution_index(genes), space.part_codes(genes)])
+    assert len(np.unique(networks, axis=0)) == len(genes)
+
+
+def test_its_parts_are_in_the_candidates_precisions(space: SearchSpace) -> None:
+    for row in space.sample(50, rng()):
+        codes = enumerate(space.part_codes(row[None])[0])
+        found = [space.part_choices(part)[code - 1].precision for part, code in codes if code]
+        assert tuple(found) == space.candidate(row).precisions
+
+
+def test_other_precisions_leave_the_architecture(space: SearchSpace) -> None:
+    genes = space.sample(50, rng())
+    values = rng(1).integers(len(space.precisions), size=(50, len(space.part_names)))
+    twins = space.with_precisions(genes, values)
+    assert np.array_equal(space.with_precision(twins, "fp32"), space.with_precision(genes, "fp32"))
+    for row, wanted in zip(twins, values, strict=True):
+        there = space.part_codes(row[None])[0] > 0
+        assert space.candidate(row).precisions == tuple(np.array(space.precisions)[wanted[there]])
+    with pytest.raises(UsageError, match="precision 'int4'; allowed: fp32, int8"):
+        space.with_precision(genes, "int4")
+
+
+def test_largest_and_smallest_hold_every_block_and_the_fewest(space: SearchSpace) -> None:
+    depth = [
+        (space.part_codes(rows) > 0).sum(1)
+        for rows in (space.sample(ROWS, rng()), space.largest()[None], space.smallest()[None])
+    ]
+    assert depth[2] <= depth[0].min() and depth[0].max() <= depth[1] == len(space.part_names)
+    assert set(space.candidate(space.largest("int8")).precisions) == {"int8"}
+
+
+def test_a_restriction_keeps_the_last_choices_of_what_is_elastic(space: SearchSpace) -> None:
+    elastic = space.preset.elastic
+    assert set(space.preset.sorted_by) <= set(elastic)
+    assert space.restricted(elastic).digest == space.digest
+    smallest = space.restricted({}).size
+    for name, count in elastic.items():
+        part = space.restricted({name: count})
+        assert (smallest < part.size < space.size) or count == 1
+        for row in part.sample(20, rng()):
+            candidate = part.candidate(row)
+            space.check(candidate)
+            assert np.array_equal(part.genes(candidate), row)
+        for wrong in (0, count + 1):
+            with pytest.raises(ValueError, match=f"{wrong} choices of {name} open"):
+                space.restricted({name: wrong})

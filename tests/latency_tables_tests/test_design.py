@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from tiny_space import tiny_space
 
+from latency_tables.costs import Images
 from latency_tables.design import searched_networks, spread_networks, without
-from latency_tables.features import Images, cost_features, weighted_sum
+from latency_tables.features import cost_features, weighted_sum
 from search_spaces import MBConvSpace, get_space
 
 SPACES = [get_space("fashion-mbv3"), get_space("fashion-mbv3", ("fp32",)), tiny_space()]

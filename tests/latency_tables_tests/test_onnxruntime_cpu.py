@@ -11,7 +11,7 @@ from tiny_space import tiny_space
 
 from latency_tables import FULL, get_device
 from latency_tables.builder import timing_model
-from latency_tables.features import Images
+from latency_tables.costs import Images
 from latency_tables.onnxruntime_cpu import OnnxRuntimeCpu
 from latency_tables.reference_net import REFERENCE_VERSION, reference_model
 from nas.errors import DeviceError, FileFormatError, UsageError

@@ -6,7 +6,7 @@ from tiny_space import tiny_space
 
 from latency_tables import SimulatedDevice
 from latency_tables.builder import timing_model
-from latency_tables.features import Images
+from latency_tables.costs import Images
 from nas.errors import DeviceError
 
 SPACE = tiny_space()

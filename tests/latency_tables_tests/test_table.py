@@ -1,56 +1,57 @@
 """A table sums its parts, and its file comes back whole or is refused by name."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_families import TINY
 from tiny_space import tiny_space
 
 from latency_tables import LatencyTable, TableIdentity
 from nas.errors import FileFormatError
 from nas.files import sha256
-from search_spaces import Genes, MBConvSpace, get_space
+from search_spaces import Genes, SearchSpace, get_space
 
 IDENTITY = {"channels": 1, "classes": 3, "device": {"cpu": "x"}, "fingerprint": "f"}
 
 
-def random_table(space: MBConvSpace) -> LatencyTable:
+def random_table(space: SearchSpace) -> LatencyTable:
     rng, table = np.random.default_rng(0), LatencyTable.zeros(space)
-    for _, array, at in table.parts():
+    table.constant_ms[0] = rng.random()
+    for _, array, at in table.entries():
         array[at] = rng.random()
     return table
 
 
-def identity_of(space: MBConvSpace) -> TableIdentity:
+def identity_of(space: SearchSpace) -> TableIdentity:
     return TableIdentity(space.name, space.preset.digest, space.precisions, **IDENTITY)
 
 
 def by_hand(table: LatencyTable, row: Genes) -> float:
     space = table.space
-    candidate, resolution = space.candidate(row), int(row[0])
-    index = space.precisions.index
-    before = index(candidate.stem)
-    total = table.constant_ms[0] + table.stem_ms[resolution, before]
-    for block, code in enumerate(space.block_codes(row[None])[0]):
+    total, before, resolution = table.constant_ms[0], 0, int(row[0])
+    for part, code in enumerate(space.part_codes(row[None])[0]):
         if code:
-            after = index(space.block_choices(block)[code - 1].precision)
-            total += table.block_ms[block][resolution, code] + table.boundary_ms[block, resolution, before, after]
-            before = after
-    head = index(candidate.head)
-    return float(total + table.head_ms[resolution, head] + table.boundary_ms[-1, resolution, before, head])
+            total += table.part_ms[part][resolution, before, code]
+            before = space.precisions.index(space.part_choices(part)[code - 1].precision)
+    return float(total)
 
 
 @pytest.mark.parametrize(
-    "space", [tiny_space(), get_space("fashion-mbv3"), tiny_space(("fp32",))], ids=lambda s: s.name
+    "space",
+    [*(make() for make in TINY.values()), get_space("fashion-mbv3"), tiny_space(("fp32",))],
+    ids=lambda space: space.digest,
 )
-def test_a_network_costs_its_parts_and_its_changes_of_precision(space: MBConvSpace) -> None:
+def test_a_network_costs_its_parts_each_after_the_precision_before_it(space: SearchSpace) -> None:
     table, genes = random_table(space), space.sample(300, np.random.default_rng(1))
     assert np.allclose(table.predict_ms(genes), [by_hand(table, row) for row in genes], rtol=1e-5)
 
 
-def test_it_comes_back_from_its_files(tmp_path: Path) -> None:
-    space = tiny_space()
+@pytest.mark.parametrize("make", TINY.values(), ids=TINY)
+def test_it_comes_back_from_its_files(tmp_path: Path, make: Callable[[], SearchSpace]) -> None:
+    space = make()
     table, path = random_table(space), tmp_path / "table.csv"
     table.save(path, identity_of(space))
     loaded, identity = LatencyTable.load(path, space)
@@ -80,10 +81,10 @@ def test_a_changed_csv_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda lines: lines[:-1], r"entry boundary head 16 fp32 int8 is 'missing'; allowed: 0 ms or more"),
-        (lambda lines: [*lines, lines[-1].replace("head", "9")], r"entry boundary 9 .* is not of space 'tiny'"),
-        (lambda lines: [*lines[:-1], lines[-1].rpartition(",")[0] + ",-1"], r"entry boundary .* is '-1'; allowed"),
-        (lambda lines: [*lines[:-1], lines[-1].rpartition(",")[0] + ",nan"], r"entry boundary .* is 'nan'; allowed"),
+        (lambda lines: lines[:-1], r"entry head 16 precision=int8 int8 is 'missing'; allowed: 0 ms or more"),
+        (lambda lines: [*lines, lines[-1].replace("head", "tail")], r"entry tail 16 .* is not of space 'tiny'"),
+        (lambda lines: [*lines[:-1], lines[-1].rpartition(",")[0] + ",-1"], r"entry head .* is '-1'; allowed"),
+        (lambda lines: [*lines[:-1], lines[-1].rpartition(",")[0] + ",nan"], r"entry head .* is 'nan'; allowed"),
     ],
 )
 def test_a_wrong_entry_is_named(tmp_path: Path, change, message: str) -> None:

@@ -14,10 +14,10 @@ from nas.errors import FileFormatError, UsageError
 from nas.files import read_tensors, write_tensors
 from predictors.accuracy import SCHEMA, AccuracyPredictor
 from search_spaces import Candidate, MBConvSpace, get_space
-from search_spaces.preset import Stage
+from search_spaces.mbconv_preset import MBConvStage
 
 SPACE = get_space("fashion-mbv3")
-SMALL = MBConvSpace(make_preset(stages=(Stage(16, 2, (1, 2)), Stage(16, 1, (1, 2)))))
+SMALL = MBConvSpace(make_preset(stages=(MBConvStage(16, 2, (1, 2)), MBConvStage(16, 1, (1, 2)))))
 FP32 = planned_rows(SPACE, 1000, seed=0, mode="fp32")
 QUANTIZED = planned_rows(SPACE, 400, seed=0, mode="quantized")
 UNSEEN = planned_rows(SPACE, 1200, seed=1, mode="quantized")

@@ -11,9 +11,9 @@ from predictors.pairs import Pairs
 from predictors.prediction import Prediction
 from predictors.report import accuracy_report, fit_to_pairs, report_on
 from search_spaces import MBConvSpace
-from search_spaces.preset import Stage
+from search_spaces.mbconv_preset import MBConvStage
 
-SPACE = MBConvSpace(make_preset(stages=(Stage(16, 2, (1, 2)), Stage(16, 1, (1, 2)))))
+SPACE = MBConvSpace(make_preset(stages=(MBConvStage(16, 2, (1, 2)), MBConvStage(16, 1, (1, 2)))))
 
 
 def predictions(mean: np.ndarray, half: float = 0.01) -> Prediction:

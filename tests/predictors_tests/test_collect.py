@@ -16,16 +16,16 @@ from small_presets import make_preset
 from nas.errors import FileFormatError, OutputError, UsageError
 from predictors.collect import GraphAccuracy, TorchAccuracy, collect, images_fingerprint, supernet_fingerprint
 from search_spaces import MBConvSpace
-from search_spaces.preset import Stage
-from supernets import ImageInfo, Supernet, calibrated_subnet, evaluate_accuracy, prepare
+from search_spaces.mbconv_preset import MBConvStage
+from supernets import ImageInfo, Supernet, calibrated_subnet, evaluate_accuracy, make_supernet, prepare
 from supernets.datasets import ImageSet, Splits
 
-SPACE = MBConvSpace(make_preset(stages=(Stage(16, 2, (1, 2)), Stage(16, 1, (1, 2)))))
+SPACE = MBConvSpace(make_preset(stages=(MBConvStage(16, 2, (1, 2)), MBConvStage(16, 1, (1, 2)))))
 CLASSES = ("dark", "grey", "bright")
 
 
-def make_supernet(seed: int = 0) -> Supernet:
-    return Supernet(SPACE, ImageInfo("invented", CLASSES, (0.5,), (0.25,)), seed).eval()
+def supernet_of(seed: int = 0) -> Supernet:
+    return make_supernet(SPACE, ImageInfo("invented", CLASSES, (0.5,), (0.25,)), seed).eval()
 
 
 def make_images(count: int, seed: int) -> ImageSet:
@@ -44,7 +44,7 @@ def splits() -> Splits:
 
 @pytest.fixture(scope="module")
 def supernet() -> Supernet:
-    return make_supernet()
+    return supernet_of()
 
 
 def test_an_fp32_pair_is_the_accuracy_of_the_calibrated_subnet(supernet, splits, tmp_path: Path) -> None:
@@ -130,10 +130,10 @@ def collecting(path: Path, jobs: int) -> "subprocess.Popen[bytes]":
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         sys.path.insert(0, {str(Path(__file__).parent.parent)!r})
         from pathlib import Path
-        from test_collect import Splits, collect, make_images, make_supernet
+        from test_collect import Splits, collect, make_images, supernet_of
         parts = [make_images(count, seed) for seed, count in enumerate((90, 64, 0))]
         splits = Splits(None, *parts, "invented", (0.5,), (0.25,))
-        collect(make_supernet(), splits, Path({str(path)!r}), count=400, jobs={jobs})
+        collect(supernet_of(), splits, Path({str(path)!r}), count=400, jobs={jobs})
     """
     process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)])
     deadline = time.monotonic() + 60
@@ -185,14 +185,14 @@ def alive(process: int) -> bool:
 def test_the_supernet_stays_as_it_was(supernet, splits, tmp_path: Path) -> None:
     before = supernet_fingerprint(supernet)
     collect(supernet, splits, tmp_path / "pairs.csv", count=2)
-    assert supernet_fingerprint(supernet) == before != supernet_fingerprint(make_supernet(seed=1))
+    assert supernet_fingerprint(supernet) == before != supernet_fingerprint(supernet_of(seed=1))
 
 
 def test_pairs_of_another_supernet_are_refused(supernet, splits, tmp_path: Path) -> None:
     path = tmp_path / "pairs.csv"
     collect(supernet, splits, path, count=1)
     with pytest.raises(FileFormatError, match=r"pairs of supernet \w+, not \w+; name another file"):
-        collect(make_supernet(seed=1), splits, path, count=2)
+        collect(supernet_of(seed=1), splits, path, count=2)
 
 
 def test_pairs_on_other_images_are_refused(supernet, splits, tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import pytest
 from tiny_space import tiny_space
 
 from latency_tables import LatencyTable
-from latency_tables.features import Images, cost_features, count_features, feature_matrix, weighted_sum
+from latency_tables.costs import Images
+from latency_tables.features import cost_features, count_features, feature_matrix, weighted_sum
 from nas.errors import FileFormatError, UsageError
 from predictors import LatencyPredictor
 from search_spaces import Genes, get_space

@@ -12,9 +12,10 @@ from scipy.stats import spearmanr
 
 from nas.errors import FileFormatError, UsageError
 from predictors.ofa_accuracy import OFAAccuracyPredictor, import_ofa_predictor, known_part
+from predictors.ofa_encoding import BOTTLENECK_INPUTS, ENCODINGS
 from predictors.ofa_layers import is_predictor, read_layers
 from predictors.ofa_measured import read_measured
-from search_spaces import get_space
+from search_spaces import SearchSpace, get_space
 
 SPACE = known_part(get_space("ofa-mbv3"))
 HEADER = "ks,e,d,r,top1\n"
@@ -236,3 +237,42 @@ def _as_theirs(row: np.ndarray) -> dict[str, list[int]]:
         "d": [sum(block is not None for block in stage) for stage in candidate.blocks],
         "r": [candidate.resolution],
     }
+
+
+def test_the_resnets_predictor_answers_what_the_ofa_packages_encoder_leads_to() -> None:
+    encoders = pytest.importorskip("ofa.nas.accuracy_predictor.arch_encoder", reason="the peer package ofa")
+    path = ofa_data("acc_predictor_resnet50.npz")
+    predictor, encoder = import_ofa_predictor(path), encoders.ResNetArchEncoder(list(BOTTLENECK_INPUTS))
+    space, layers = predictor.space, read_layers(path)
+    assert space.name == "ofa-resnet50" and space.precisions == ("fp32",)
+    genes = space.sample(60, np.random.default_rng(0))
+    genes[:, 0] = [space.resolutions.index(pixels) for pixels in BOTTLENECK_INPUTS[:6]] * 10
+    x = np.array([encoder.arch2feature(_as_their_resnet(space, row)) for row in genes])
+    for weight, bias in layers[:-1]:
+        x = np.maximum(x @ weight.T + bias, 0)
+    weight, bias = layers[-1]
+    np.testing.assert_allclose(predictor.predict(genes).mean, (x @ weight.T + bias)[:, 0], rtol=0, atol=1e-6)
+
+
+def _as_their_resnet(space: SearchSpace, row: np.ndarray) -> dict[str, object]:
+    candidate, preset = space.candidate(row), space.preset
+    depths = [sum(block is not None for block in stage) for stage in candidate.blocks]
+    return {
+        "d": [2 * candidate.stem_depth, *(n - min(s.depths) for n, s in zip(depths, preset.stages, strict=True))],
+        "e": [block.keep if block else 0.2 for block in candidate.all_blocks()],
+        "w": [preset.widths.index(width) for width in candidate.widths],
+        "image_size": candidate.resolution,
+    }
+
+
+def test_a_family_without_a_released_predictor_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(ENCODINGS, "bottleneck")
+    with pytest.raises(
+        UsageError, match="'ofa-resnet50' of family 'bottleneck' for once-for-all's predictors; allowed"
+    ):
+        import_ofa_predictor(ofa_data("acc_predictor_mbv3.npz"), get_space("ofa-resnet50"))
+
+
+def test_measured_accuracies_are_of_inverted_residuals(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="columns ks, e, d for space 'ofa-resnet50'; allowed: spaces of family mbconv"):
+        read_measured(tmp_path / "any.csv", get_space("ofa-resnet50"))

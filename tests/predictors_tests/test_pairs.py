@@ -10,12 +10,12 @@ from nas.errors import FileFormatError, OutputError, UsageError
 from predictors.collect import images_fingerprint, supernet_fingerprint
 from predictors.pairs import append_pair, measured_ids, open_pairs, plan_pairs, read_pairs
 from search_spaces import MBConvSpace, get_space
-from search_spaces.preset import Stage
+from search_spaces.mbconv_preset import MBConvStage
 from supernets import get_supernet, supernet_folder
 from supernets.datasets import load_splits
 
 SPACE = get_space("fashion-mbv3")
-ONE = {"resolutions": (12,), "kernels": (3,), "expands": (2,), "keeps": (1.0,), "stages": (Stage(8, 1, (1,)),)}
+ONE = {"resolutions": (12,), "kernels": (3,), "expands": (2,), "keeps": (1.0,), "stages": (MBConvStage(8, 1, (1,)),)}
 TINY = MBConvSpace(make_preset(**ONE))  # one architecture of three units
 
 

@@ -11,24 +11,24 @@ from hypothesis import strategies as st
 from small_presets import subsets
 
 from nas.errors import FileFormatError, UsageError
-from search_spaces import BottleneckPreset, BottleneckSpace, Candidate, get_bottleneck_space, read_bottleneck_preset
-from search_spaces.preset import Stage
+from search_spaces import BottleneckPreset, BottleneckSpace, Candidate, Stage, get_space, read_preset
+from search_spaces.bottleneck_parts import BottleneckChoice, HeadChoice, StemChoice
 
-RESNET = get_bottleneck_space("ofa-resnet50")
+RESNET = get_space("ofa-resnet50")
 seeds = st.integers(0, 2**32 - 1)
 
 
-def make_space(**changes) -> BottleneckSpace:
+def bottleneck_space(**changes) -> BottleneckSpace:
     values = {
         "name": "small", "summary": "for tests", "resolutions": (32,), "channels": 3, "classes": 3, "dropout": 0.0,
         "stem_width": 16, "widths": (0.5, 1.0), "keeps": (0.25, 0.5), "round_to": 8,
-        "stages": (Stage(32, 1, (1, 2)),), "bn_eps": 1e-5, "bn_momentum": 0.1,
+        "precisions": ("fp32", "int8"), "stages": (Stage(32, 1, (1, 2)),),
     }  # fmt: skip
     return BottleneckSpace(BottleneckPreset(**{**values, **changes}))
 
 
 small_spaces = st.builds(
-    make_space,
+    bottleneck_space,
     resolutions=subsets(32, 48),
     stem_width=st.sampled_from([16, 64]),
     widths=subsets(0.5, 0.65, 0.8, 1.0, most=2),
@@ -43,7 +43,8 @@ spaces = st.just(RESNET) | small_spaces
 def network(space: BottleneckSpace, candidate: Candidate) -> tuple:
     """Spell out the channels of a candidate."""
     preset, (inside, out, *stages) = space.preset, candidate.widths
-    shape: list = [candidate.resolution, candidate.stem_depth, preset.stem_inside(inside), preset.stem_out(out)]
+    shape: list = [candidate.resolution, candidate.precisions, candidate.stem_depth]
+    shape += [preset.stem_inside(inside), preset.stem_out(out)]
     for number, (entries, width) in enumerate(zip(candidate.blocks, stages, strict=True)):
         channels = preset.stage_out(number, width)
         shape.append((channels, *(preset.middle(channels, block.keep) for block in entries if block)))
@@ -57,6 +58,25 @@ def test_size_and_canonical_rows_and_features_count_the_same_networks(space: Bot
     networks = {network(space, space.candidate(row)) for row in rows}
     assert len(networks) == space.size == len(np.unique(space.canonical(rows), axis=0))
     assert len(np.unique(space.encode(rows), axis=0)) == space.size
+
+
+@given(spaces, seeds)
+def test_its_codes_name_the_channels_and_precision_of_every_part(space: BottleneckSpace, seed: int) -> None:
+    preset = space.preset
+    for row in space.sample(10, np.random.default_rng(seed)):
+        candidate, codes = space.candidate(row), space.part_codes(row[None])[0]
+        chosen = [space.part_choices(part)[code - 1] if code else None for part, code in enumerate(codes)]
+        width = preset.stem_out(candidate.widths[1])
+        inside = preset.stem_inside(candidate.widths[0])
+        assert chosen[0] == StemChoice(candidate.stem_depth, inside, width, candidate.stem)
+        for choice, block, stage in zip(chosen[1:-1], candidate.all_blocks(), space.stage_of, strict=True):
+            if block is not None:
+                out = preset.stage_out(stage, candidate.widths[2 + stage])
+                assert choice == BottleneckChoice(width, preset.middle(out, block.keep), out, block.precision)
+                width = out
+            else:
+                assert choice is None
+        assert chosen[-1] == HeadChoice(width, candidate.head)
 
 
 @given(spaces, seeds)
@@ -80,10 +100,10 @@ def test_a_block_that_only_one_parent_has_comes_from_it(space: BottleneckSpace, 
     rng = np.random.default_rng(seed)
     a, b = space.sample(50, rng), space.sample(50, rng)
     child = space.crossover(a, b, rng)
-    blocks = slice(space.num_genes - space.num_blocks, None)
     only_a = space.has_block(a) & ~space.has_block(b) & space.has_block(child)
-    keeps = np.array(space.preset.keeps)
-    assert space is not RESNET or np.array_equal(keeps[child[:, blocks]][only_a], keeps[a[:, blocks]][only_a])
+    for gene in (0, 1) if space is RESNET else (1,):  # elsewhere a stage's new width may make keeps equal
+        genes = slice(space.num_genes - 2 * space.num_blocks + gene, None, 2)
+        assert np.array_equal(child[:, genes][only_a], a[:, genes][only_a])
 
 
 def test_once_for_alls_resnet_has_its_widths_and_size() -> None:
@@ -92,12 +112,14 @@ def test_once_for_alls_resnet_has_its_widths_and_size() -> None:
     assert [preset.stem_out(width) for width in preset.widths] == [40, 48, 64]
     assert [preset.stage_out(3, width) for width in preset.widths] == [1328, 1640, 2048]
     four = 3 * (3**2 + 3**3 + 3**4)
-    assert RESNET.size == 25 * 2 * 2 * 3 * four**3 * 3 * (3**4 + 3**5 + 3**6)
+    assert BottleneckSpace(preset, ["fp32"]).size == 25 * 2 * 2 * 3 * four**3 * 3 * (3**4 + 3**5 + 3**6)
+    mixed = 3 * (6**2 + 6**3 + 6**4)
+    assert RESNET.size == 25 * 2**2 * 2 * 2 * 3 * mixed**3 * 3 * (6**4 + 6**5 + 6**6)
 
 
 def test_the_digest_tells_spaces_apart() -> None:
     other = BottleneckSpace(replace(RESNET.preset, keeps=(0.2, 0.25)))
-    assert RESNET.digest == get_bottleneck_space("ofa-resnet50").digest != other.digest
+    assert RESNET.digest == get_space("ofa-resnet50").digest != other.digest
     assert BottleneckSpace(replace(RESNET.preset, summary="said otherwise")).digest == RESNET.digest
 
 
@@ -118,7 +140,8 @@ def test_a_candidates_widths_are_part_of_its_identity() -> None:
         ({"widths": (0.7,) * 6}, "width 0.7; allowed: 0.65, 0.8, 1.0"),
         ({"stem_depth": 2}, "stem depth 2; allowed: 0, 1"),
         ({"resolution": 30}, "resolution 30; allowed: 128"),
-        ({"head": "int8"}, "precision 'int8'; allowed: fp32"),
+        ({"head": "int4"}, "head precision 'int4'; allowed: fp32, int8"),
+        ({"stem": "int4"}, "stem precision 'int4'; allowed: fp32, int8"),
     ],
 )
 def test_a_candidate_with_a_choice_that_the_space_lacks_is_refused(change: dict, message: str) -> None:
@@ -136,15 +159,11 @@ def test_a_stage_that_skips_a_block_or_keeps_another_share_is_refused() -> None:
         ({"keep": 0.5}, r"block_0_0: keep 0\.5; allowed: 0\.2, 0\.25, 0\.35"),
         ({"kernel": 5}, "block_0_0: kernel 5; allowed: 3"),
         ({"expand": 6}, "block_0_0: expand 6; allowed: 1"),
+        ({"precision": "int4"}, "block_0_0: precision 'int4'; allowed: fp32, int8"),
     ):
         other = (replace(candidate.blocks[0][0], **change), *candidate.blocks[0][1:])
         with pytest.raises(UsageError, match=message):
             RESNET.genes(replace(candidate, blocks=(other, *candidate.blocks[1:])))
-
-
-def test_an_unknown_space_lists_what_there_is() -> None:
-    with pytest.raises(UsageError, match=r"unknown space of bottleneck networks 'resnet'; there is: ofa-resnet50"):
-        get_bottleneck_space("resnet")
 
 
 TOML = """
@@ -156,6 +175,7 @@ resolutions = [32, 64]
 channels = 3
 classes = 7
 dropout = 0
+precisions = ["fp32", "int8"]
 stem_width = 16
 widths = [0.5, 1]
 keeps = [0.25, 0.5]
@@ -171,7 +191,7 @@ depths = [1, 2]
     ("old", "new", "message"),
     [
         ("", "", ""),
-        ('"bottleneck"', '"mbconv"', "family is 'mbconv'; allowed: 'bottleneck'"),
+        ('"bottleneck"', '"mbconv"', "stem is missing; allowed: a table"),
         ("[0.5, 1]", "[0.5, 5]", r"widths is \[0.5, 5.0\]; allowed: a list of above 0, at most 4"),
         ("[0.25, 0.5]", "[0.25, 2]", r"keeps is \[0.25, 2.0\]; allowed: a list of above 0, at most 1"),
         ("stem_width = 16", "stem_width = 0", "stem_width is 0; allowed: 1 to 4096"),
@@ -185,7 +205,7 @@ def test_a_wrong_preset_is_refused(tmp_path: Path, old: str, new: str, message: 
     path = tmp_path / "mine.toml"
     path.write_text(TOML.replace(old, new, 1))
     if not message:
-        assert get_bottleneck_space(path).preset.keeps == (0.25, 0.5)
+        assert get_space(path).preset.keeps == (0.25, 0.5)
         return
     with pytest.raises(FileFormatError, match=message):
-        read_bottleneck_preset(path)
+        read_preset(path)

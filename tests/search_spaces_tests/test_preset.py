@@ -10,7 +10,7 @@ from small_presets import make_preset, small_presets
 
 from nas.errors import FileFormatError, UsageError
 from search_spaces import Preset, get_space, list_spaces, preset_from_dict, preset_path, read_preset
-from search_spaces.preset import Stage
+from search_spaces.mbconv_preset import MBConvStage
 
 TOML = """
 schema_version = 1
@@ -66,7 +66,7 @@ def test_a_preset_is_read_with_its_training_table(write) -> None:
         kernels=(3, 5),
         expands=(2, 4),
         round_to=4,
-        stages=(Stage(16, 2, (1, 3)),),
+        stages=(MBConvStage(16, 2, (1, 3)),),
     )
     assert training == {"epochs": 2}
 
@@ -90,7 +90,7 @@ def test_a_preset_comes_back_from_its_dictionary(preset: Preset) -> None:
 def test_the_digest_changes_with_the_choices_alone() -> None:
     preset = make_preset()
     assert replace(preset, summary="said otherwise").digest == preset.digest
-    changes = ({"kernels": (3,)}, {"stem_width": 12}, {"stages": (Stage(16, 2, (2,)),)}, {"activation": "hswish"})
+    changes = ({"kernels": (3,)}, {"stem_width": 12}, {"stages": (MBConvStage(16, 2, (2,)),)}, {"activation": "hswish"})
     assert len({preset.digest, *(replace(preset, **change).digest for change in changes)}) == 5
 
 

@@ -8,7 +8,8 @@ from small_presets import make_preset
 
 from nas.errors import FileFormatError
 from search_spaces import get_space, preset_from_dict, preset_path, read_preset
-from search_spaces.preset import Stage, make_divisible
+from search_spaces.mbconv_preset import MBConvStage
+from search_spaces.preset import make_divisible
 
 TOML = """
 schema_version = 1
@@ -61,7 +62,7 @@ def test_they_are_read(tmp_path: Path) -> None:
     preset, _ = read_preset(written(tmp_path))
     assert (preset.stem_block_width, preset.stem_block_activation, preset.head_mix_width) == (12, "relu6", 48)
     assert (preset.bn_eps, preset.bn_momentum) == (1e-3, 0.2)
-    assert preset.stages == (Stage(16, 2, (1, 3), "relu", True), Stage(16, 1, (1,)))
+    assert preset.stages == (MBConvStage(16, 2, (1, 3), "relu", True), MBConvStage(16, 1, (1,)))
     assert preset_from_dict(asdict(preset), "here") == preset
 
 

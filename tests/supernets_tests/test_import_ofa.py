@@ -8,11 +8,11 @@ from squeezed_space import squeezed_space
 from torch import Tensor
 
 from nas.errors import FileFormatError, UsageError
-from supernets import ImageInfo, Supernet, import_ofa
-from supernets.ofa import ofa_names, plain_name
+from supernets import ImageInfo, import_ofa, make_supernet
+from supernets.ofa import OFA_SPACES, ofa_names, plain_name
 
 SPACE = squeezed_space()
-SUPERNET = Supernet(SPACE, ImageInfo("noise", ("a", "b", "c"), (0.5,) * 3, (0.25,) * 3), seed=4)
+SUPERNET = make_supernet(SPACE, ImageInfo("noise", ("a", "b", "c"), (0.5,) * 3, (0.25,) * 3), seed=4)
 
 
 def checkpoint() -> dict[str, Tensor]:
@@ -81,6 +81,13 @@ def test_without_a_space_it_is_compared_with_the_released_one_that_fits_best(tmp
         import_ofa(saved(tmp_path, checkpoint()))
 
 
+def test_a_family_that_it_never_had_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(tmp_path, checkpoint())
+    monkeypatch.delitem(OFA_SPACES, "bottleneck")
+    with pytest.raises(UsageError, match=r"'ofa-resnet50' of family 'bottleneck' for once-for-all's .*allowed: mbconv"):
+        import_ofa(path, "ofa-resnet50")
+
+
 class Evil:
     def __reduce__(self):  # type: ignore[no-untyped-def]
         return (print, ("code ran",))
@@ -93,7 +100,7 @@ class Evil:
         ({"state_dict": {"a": 3}}, "holds no state dict"),
         ({"a.weight": torch.zeros(1)}, "missing classifier.linear.bias; allowed: a supernet of once-for-all"),
         ({"a.weight": torch.tensor([float("nan")])}, "tensor a.weight holds NaN or infinity"),
-        ({"input_stem.0.conv.weight": torch.zeros(1)}, "an elastic ResNet; from Python, supernets.import_ofa_resnet"),
+        ({"input_stem.0.conv.weight": torch.zeros(1)}, "missing classifier.linear.bias"),
         ({"a": Evil()}, "not a torch checkpoint of plain tensors"),
     ],
 )

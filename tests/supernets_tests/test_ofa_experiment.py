@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from nas.errors import FileFormatError
 from nas.files import write_json
 from search_spaces import get_space, preset_path, read_preset
-from supernets import Subnet
+from supernets import make_subnet
 from supernets.training import read_plan
 
 SPACE, METHODS = "fashion-mbv3", ("shrinking", "sandwich", "joint")
@@ -43,7 +43,7 @@ def test_multiply_adds_are_torch_s_own_count_and_sort_the_sizes(run: ModuleType)
     assert counts[:-2] == sorted(counts[:-2]) and counts[-2] < counts[0] and counts[-3] < counts[-1]
     assert [chosen[at].size for at in (0, 9, 10, 19, 20, 29)] == ["small"] * 2 + ["medium"] * 2 + ["large"] * 2
     for one, count in list(zip(chosen, counts, strict=True))[::8]:
-        net = Subnet(space, one.candidate, channels=1, classes=10).eval()
+        net = make_subnet(space, one.candidate, channels=1, classes=10).eval()
         with FlopCounterMode(display=False) as counter:
             net(torch.zeros(1, 1, one.candidate.resolution, one.candidate.resolution))
         assert counter.get_total_flops() == 2 * count

@@ -9,30 +9,29 @@ from test_ofa_agreement import RESOLUTIONS, SUBNETS, TOLERANCE, networks, random
 from torch import nn
 
 from nas.errors import FileFormatError
-from search_spaces import BottleneckSpace, Candidate, get_bottleneck_space
-from supernets import BottleneckSupernet, import_ofa_resnet
+from search_spaces import Candidate, SearchSpace, get_space
+from supernets import Supernet, import_ofa
 
-SPACE = get_bottleneck_space("ofa-resnet50")
+SPACE = get_space("ofa-resnet50")
 
 
-def ends_and_others(space: BottleneckSpace, count: int) -> list[Candidate]:
+def ends_and_others(space: SearchSpace, count: int) -> list[Candidate]:
     rows = space.sample(count - 2, np.random.default_rng(0))
-    largest, smallest = (space.cardinalities - 1).astype(np.int8), np.zeros(space.num_genes, np.int8)
-    return [space.candidate(row) for row in (largest, smallest, *rows)]
+    return [space.candidate(row) for row in (space.largest(), space.smallest(), *rows)]
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, BottleneckSupernet]:
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Supernet]:
     theirs = networks.OFAResNets(
         depth_list=[0, 1, 2], expand_ratio_list=[0.2, 0.25, 0.35], width_mult_list=[0.65, 0.8, 1.0]
     )
     randomised(theirs, seed=0)
     path = tmp_path_factory.mktemp("ofa") / "checkpoint.pth"
     torch.save({"state_dict": theirs.state_dict()}, path)
-    return theirs, import_ofa_resnet(path)
+    return theirs, import_ofa(path)
 
 
-def compare(pair: tuple[nn.Module, BottleneckSupernet], chosen: list[Candidate]) -> None:
+def compare(pair: tuple[nn.Module, Supernet], chosen: list[Candidate]) -> None:
     theirs, supernet = pair
     preset = SPACE.preset
     with torch.inference_mode():
@@ -55,16 +54,16 @@ def compare(pair: tuple[nn.Module, BottleneckSupernet], chosen: list[Candidate])
             assert counts[0] == counts[1]
 
 
-def test_imported_subnets_have_the_logits_of_the_ofa_package(pair: tuple[nn.Module, BottleneckSupernet]) -> None:
+def test_imported_subnets_have_the_logits_of_the_ofa_package(pair: tuple[nn.Module, Supernet]) -> None:
     compare(pair, ends_and_others(SPACE, 2))
 
 
 @pytest.mark.slow
-def test_all_imported_subnets_have_the_logits_of_the_ofa_package(pair: tuple[nn.Module, BottleneckSupernet]) -> None:
+def test_all_imported_subnets_have_the_logits_of_the_ofa_package(pair: tuple[nn.Module, Supernet]) -> None:
     compare(pair, ends_and_others(SPACE, SUBNETS))
 
 
-def test_what_does_not_fit_is_named(pair: tuple[nn.Module, BottleneckSupernet], tmp_path: Path) -> None:
+def test_what_does_not_fit_is_named(pair: tuple[nn.Module, Supernet], tmp_path: Path) -> None:
     tensors = dict(pair[0].state_dict())
     del tensors["blocks.3.conv2.bn.bn.weight"]
     tensors["extra"] = torch.zeros(1)
@@ -72,4 +71,4 @@ def test_what_does_not_fit_is_named(pair: tuple[nn.Module, BottleneckSupernet], 
     with pytest.raises(
         FileFormatError, match=r"'ofa-resnet50': missing blocks\.3\.conv2\.bn\.weight; unexpected extra"
     ):
-        import_ofa_resnet(tmp_path / "checkpoint.pth")
+        import_ofa(tmp_path / "checkpoint.pth")

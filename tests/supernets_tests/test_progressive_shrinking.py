@@ -15,6 +15,7 @@ from tiny_training import ELASTIC, FULL, PLAN, bright_images, tiny_splits
 from search_spaces import Candidate, MBConvSpace
 from supernets import Supernet, calibrated_subnet, prepare
 from supernets.datasets import ImageSet, Splits
+from supernets.mbconv import MBConvSupernet
 from supernets.training import TrainingPlan, TrainingStage, train
 from supernets.training.steps import draw
 
@@ -120,9 +121,9 @@ def test_channels_are_sorted_once_wherever_widths_open_within_the_widths_trained
         replace(FULL, name=name, open=dict(zip(ELASTIC, values, strict=True))) for name, values in counts.items()
     )
     stages = tuple(replace(stage, epochs=1) for stage in (FULL, *opened))
-    sort, log, calls = Supernet.sort_channels, tmp_path / "run" / "train_log.csv", []
+    sort, log, calls = MBConvSupernet.sort_channels, tmp_path / "run" / "train_log.csv", []
 
-    def sort_and_compare(self: Supernet, trained: MBConvSpace) -> None:
+    def sort_and_compare(self: MBConvSupernet, trained: MBConvSpace) -> None:
         networks = [SPACE.candidate(SPACE.largest()), *(trained.candidate(row) for row in (trained.smallest(),))]
         before, weights = logits(self, networks), self.state_dict()["blocks.block_1_1.expand.conv.weight"].clone()
         sort(self, trained)
@@ -131,7 +132,7 @@ def test_channels_are_sorted_once_wherever_widths_open_within_the_widths_trained
         moved = not torch.equal(weights, self.state_dict()["blocks.block_1_1.expand.conv.weight"])
         calls.append((done, trained.preset.expands, trained.preset.keeps, moved))
 
-    monkeypatch.setattr(Supernet, "sort_channels", sort_and_compare)
+    monkeypatch.setattr(MBConvSupernet, "sort_channels", sort_and_compare)
     run(tmp_path / "run", replace(PLAN, stages=stages))
     assert calls == [("depth", (3,), (1.0,), True), ("keep", (3,), (0.5, 1.0), True)]
 

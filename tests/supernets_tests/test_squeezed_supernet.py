@@ -13,10 +13,11 @@ from squeezed_space import squeezed_space
 from torch import nn
 
 from latency_tables.builder import timing_model
-from latency_tables.features import Images, cost_features, feature_matrix
+from latency_tables.costs import Images
+from latency_tables.features import cost_features, feature_matrix
 from nas.compression import activation_ranges, parity, quantize_graph, quantized_convs
 from search_spaces import Candidate, MBConvSpace
-from supernets import ImageInfo, Supernet, recalibrate_batch_norm
+from supernets import ImageInfo, Supernet, make_supernet, recalibrate_batch_norm
 from supernets.graph import to_onnx
 
 INFO = ImageInfo("noise", ("a", "b", "c"), (0.5,) * 3, (0.25,) * 3)
@@ -25,7 +26,7 @@ SPACE = squeezed_space()
 
 def disturbed() -> Supernet:
     """A supernet none of whose parameters or statistics is at its initial value."""
-    supernet = Supernet(SPACE, INFO, seed=0)
+    supernet = make_supernet(SPACE, INFO, seed=0)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, tensor in supernet.state_dict().items():
@@ -94,9 +95,11 @@ def test_sorting_puts_the_important_channels_of_a_squeeze_first() -> None:
 
 def test_two_supernets_of_a_seed_are_equal() -> None:
     torch.manual_seed(1)
-    first = Supernet(SPACE, INFO, seed=3).state_dict()
+    first = make_supernet(SPACE, INFO, seed=3).state_dict()
     torch.manual_seed(2)
-    assert all(torch.equal(tensor, first[name]) for name, tensor in Supernet(SPACE, INFO, seed=3).state_dict().items())
+    assert all(
+        torch.equal(tensor, first[name]) for name, tensor in make_supernet(SPACE, INFO, seed=3).state_dict().items()
+    )
 
 
 @pytest.mark.parametrize("precision", ["int8", "mixed"])

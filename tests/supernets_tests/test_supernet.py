@@ -14,12 +14,13 @@ from nas.files import read_tensors, write_tensors
 from search_spaces import Candidate, MBConvSpace, get_space
 from supernets import (
     ImageInfo,
-    Subnet,
     Supernet,
     calibrated_subnet,
     evaluate_accuracy,
     get_supernet,
     load_supernet,
+    make_subnet,
+    make_supernet,
     prepare,
     recalibrate_batch_norm,
     save_supernet,
@@ -31,7 +32,7 @@ INFO = ImageInfo("noise", ("a", "b", "c"), (0.5,), (0.25,))
 
 def disturbed(space: MBConvSpace, seed: int = 0) -> Supernet:
     """A supernet none of whose parameters or statistics is at its initial value."""
-    supernet = Supernet(space, INFO, seed)
+    supernet = make_supernet(space, INFO, seed)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, tensor in supernet.state_dict().items():
@@ -98,12 +99,12 @@ def test_an_extracted_subnet_shares_no_memory_and_holds_what_a_file_of_it_needs(
     subnet = supernet.extract(candidate)
     theirs = {tensor.data_ptr() for tensor in supernet.state_dict().values()}
     assert not theirs & {tensor.data_ptr() for tensor in subnet.state_dict().values()}
-    assert subnet.state_dict().keys() == Subnet(space, candidate, channels=1, classes=3).state_dict().keys()
+    assert subnet.state_dict().keys() == make_subnet(space, candidate, channels=1, classes=3).state_dict().keys()
     assert not subnet.training and all(parameter.requires_grad for parameter in subnet.parameters())
 
 
 def test_a_small_kernel_begins_as_the_centre_of_the_largest() -> None:
-    block = Supernet(get_space("fashion-mbv3"), INFO).blocks["block_0_0"]
+    block = make_supernet(get_space("fashion-mbv3"), INFO).blocks["block_0_0"]
     full = block.depthwise_weight(7, 24)
     assert torch.equal(block.depthwise_weight(5, 24), full[..., 1:-1, 1:-1])
     assert torch.equal(block.depthwise_weight(3, 24), full[..., 2:-2, 2:-2])
@@ -134,7 +135,7 @@ def test_kernel_matrices_change_the_logits_of_smaller_kernels_only(space: MBConv
 
 def test_units_are_module_paths_with_the_candidates_precisions(space: MBConvSpace) -> None:
     for candidate in candidates(space):
-        subnet = Supernet(space, INFO).extract(candidate)
+        subnet = make_supernet(space, INFO).extract(candidate)
         names = dict(subnet.named_modules())
         assert all(name in names for name, _ in subnet.units())
         assert tuple(precision for _, precision in subnet.units()) == candidate.precisions
@@ -196,7 +197,7 @@ def test_statistics_come_from_an_iterable_of_batches_too(space: MBConvSpace) -> 
 def test_a_candidate_of_another_space_is_refused(space: MBConvSpace) -> None:
     foreign = get_space("fashion-mbv3")
     with pytest.raises(UsageError, match="candidate of space 'fashion-mbv3'; allowed: 'tiny'"):
-        Supernet(space, INFO).extract(foreign.candidate(foreign.largest()))
+        make_supernet(space, INFO).extract(foreign.candidate(foreign.largest()))
 
 
 @pytest.mark.parametrize(
@@ -219,7 +220,7 @@ def test_a_choice_that_the_space_lacks_is_refused(space: MBConvSpace, change: di
         candidate = replace(candidate, **change)
     else:
         candidate = replace(candidate, blocks=((first, replace(second, **change)), *candidate.blocks[1:]))
-    supernet = Supernet(space, INFO)
+    supernet = make_supernet(space, INFO)
     for use in (supernet.extract, lambda wrong: supernet(torch.zeros(1, 1, 16, 16), wrong)):
         with pytest.raises(UsageError, match=message):
             use(candidate)
@@ -227,7 +228,7 @@ def test_a_choice_that_the_space_lacks_is_refused(space: MBConvSpace, change: di
 
 def test_precisions_do_not_matter_to_a_supernet(space: MBConvSpace) -> None:
     candidate = replace(space.candidate(space.largest()), stem="int4", head="bf16")
-    assert Supernet(space, INFO).extract(candidate).candidate == candidate
+    assert make_supernet(space, INFO).extract(candidate).candidate == candidate
 
 
 def test_a_supernet_reads_back_as_it_was_written(space: MBConvSpace, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from tiny_training import ELASTIC, FULL, PLAN, tiny_splits
 
 from nas.errors import UsageError
 from search_spaces import MBConvSpace
-from supernets import Supernet
+from supernets import make_supernet
 from supernets.supernet import ImageInfo
 from supernets.training import TrainingPlan, train
 from supernets.training.steps import Steps, draw
@@ -47,7 +47,7 @@ def loss_of_one_step(stage_change: dict[str, Any], labels: torch.Tensor) -> tupl
     space = MBConvSpace(replace(SPACE.preset, dropout=0.0), ("fp32",))
     splits = tiny_splits()
     assert splits.train is not None
-    supernet = Supernet(space, ImageInfo(splits.name, splits.classes, splits.mean, splits.std)).train()
+    supernet = make_supernet(space, ImageInfo(splits.name, splits.classes, splits.mean, splits.std)).train()
     steps = Steps(supernet, replace(splits.train, labels=labels), replace(PLAN, label_smoothing=0.0), None)
     stage = replace(SANDWICH, **stage_change)
     optimizer = torch.optim.SGD(supernet.parameters(), lr=0.0)
@@ -109,7 +109,7 @@ def test_each_option_changes_the_run_and_survives_a_kill(tmp_path: Path, options
 def test_gradients_are_clipped() -> None:
     splits = tiny_splits()
     assert splits.train is not None
-    supernet = Supernet(SPACE, ImageInfo(splits.name, splits.classes, splits.mean, splits.std)).train()
+    supernet = make_supernet(SPACE, ImageInfo(splits.name, splits.classes, splits.mean, splits.std)).train()
     for limits, norm in (({"clip_norm": 0.01}, 2.0), ({"clip_value": 0.001}, float("inf"))):
         steps = Steps(supernet, splits.train, replace(PLAN, **limits), None)  # type: ignore[arg-type]
         optimizer = torch.optim.SGD(supernet.parameters(), lr=0.0)
@@ -121,7 +121,7 @@ def test_gradients_are_clipped() -> None:
 def test_a_stage_ends_with_the_average_of_its_weights_and_the_log_judges_it(tmp_path: Path) -> None:
     """Averaged over all steps from the first, the weights end nearer to where they began."""
     stage = replace(FULL, epochs=4, learning_rate=0.3)
-    begin = Supernet(SPACE, ImageInfo("brightness", ("dark", "grey", "light"), (0.5,), (0.3,))).state_dict()
+    begin = make_supernet(SPACE, ImageInfo("brightness", ("dark", "grey", "light"), (0.5,), (0.3,))).state_dict()
     moved = {}
     for decay in (0.0, 0.999):
         end = weights(tmp_path / str(decay), replace(PLAN, average=decay, stages=(stage,)))
@@ -160,7 +160,7 @@ def test_a_fine_tuned_run_is_not_one_from_random_weights(tmp_path: Path) -> None
 def test_weights_of_another_space_are_refused(tmp_path: Path) -> None:
     wide = MBConvSpace(replace(SPACE.preset, head_width=32), ("fp32",))
     splits = tiny_splits()
-    other = Supernet(wide, ImageInfo(splits.name, splits.classes, splits.mean, splits.std))
+    other = make_supernet(wide, ImageInfo(splits.name, splits.classes, splits.mean, splits.std))
     with pytest.raises(UsageError, match=r"its head\.\S+ has shape \(\S+.*\); allowed: \("):
         weights(tmp_path, PLAN, trained=other)
 
