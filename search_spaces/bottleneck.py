@@ -18,30 +18,30 @@ from search_spaces.bottleneck_parts import STEM_DEPTHS, block_table, head_table,
 from search_spaces.bottleneck_preset import BottleneckPreset
 from search_spaces.candidate import Block, Candidate
 from search_spaces.choices import check_stages, choice_index, depth_of
-from search_spaces.space import RESOLUTION, RESOLUTION_MUTATION, Genes, PartChoice, SearchSpace
+from search_spaces.part_table import first_of_equals
+from search_spaces.space import RESOLUTION, RESOLUTION_MUTATION, Genes, PartChoice
+from search_spaces.staged import HEAD_PRECISION, STEM_PRECISION, StagedSpace
 
 KERNEL, EXPAND = 3, 1  # what no block chooses
-STEM_STRIDE = 4  # a convolution and a pooling of stride 2 each
-STEM_PRECISION, HEAD_PRECISION, STEM_DEPTH, FIRST_WIDTH = 1, 2, 3, 4
+STEM_DEPTH, FIRST_WIDTH = 3, 4
 TOP_GENES = ("resolution", "stem.precision", "head.precision", "stem.depth", "stem.inside", "stem.width")
-BLOCK_GENES = ("keep", "precision")
 
 
-class BottleneckSpace(SearchSpace):
+class BottleneckSpace(StagedSpace):
     """The space of one preset, for one device's menu of precisions."""
 
     preset_type = BottleneckPreset
+    block_genes = ("keep", "precision")
+    stem_stride = 4  # a convolution and a pooling of stride 2 each
     preset: BottleneckPreset
 
     def __init__(self, preset: BottleneckPreset, precisions: Sequence[str] | None = None):
         super().__init__(preset, precisions)
         stages = preset.stages
-        self.stage_of = np.repeat(np.arange(len(stages)), [max(stage.depths) for stage in stages])
-        self.index_of = np.concatenate([np.arange(max(stage.depths)) for stage in stages])
         self._widths = slice(FIRST_WIDTH, FIRST_WIDTH + 2 + len(stages))
         self._depths = slice(self._widths.stop, self._widths.stop + len(stages))
         self._blocks = slice(self._depths.stop, None)
-        self._keeps, self._block_precisions = (slice(self._blocks.start + gene, None, 2) for gene in range(2))
+        self._keeps = slice(self._blocks.start, None, 2)
         menu = len(self.precisions)
         top = [len(self.resolutions), menu, menu, len(STEM_DEPTHS), *[len(preset.widths)] * (2 + len(stages))]
         depths = [len(stage.depths) for stage in stages]
@@ -50,16 +50,13 @@ class BottleneckSpace(SearchSpace):
         self._build_parts()
 
     def _build_equals(self) -> None:
-        """Build which choices round to equal channels, as the first of the equals, and the depths by gene."""
+        """Build which choices round to equal channels, as the first of the equals."""
         preset = self.preset
         outs = [[preset.stage_out(stage, width) for width in preset.widths] for stage in range(len(preset.stages))]
         stem = [[part(width) for width in preset.widths] for part in (preset.stem_inside, preset.stem_out)]
-        self._first_width = np.array([_first_of_equals(row) for row in (*stem, *outs)], np.int8)
+        self._first_width = np.array([first_of_equals(row) for row in (*stem, *outs)], np.int8)
         inside = [[[preset.middle(out, keep) for keep in preset.keeps] for out in row] for row in outs]
-        self._first_keep = np.array([[_first_of_equals(row) for row in rows] for rows in inside], np.int8)
-        self._depth_values = np.zeros((len(preset.stages), max(len(stage.depths) for stage in preset.stages)), np.int8)
-        for number, stage in enumerate(preset.stages):
-            self._depth_values[number, : len(stage.depths)] = stage.depths
+        self._first_keep = np.array([[first_of_equals(row) for row in rows] for rows in inside], np.int8)
 
     def _build_parts(self) -> None:
         """Build the choices of every part, and one table of all blocks' codes: 0 at its begin, for a block left out."""
@@ -77,13 +74,6 @@ class BottleneckSpace(SearchSpace):
         self._first_slot = 1 + np.arange(self.num_blocks) * blocks[0].codes.size
         self._entering_gene = FIRST_WIDTH + 1 + self.stage_of + (self.index_of > 0)
 
-    @property
-    def part_names(self) -> tuple[str, ...]:
-        return ("stem", *self.block_names, "head")
-
-    def part_choices(self, part: int) -> Sequence[PartChoice]:
-        return self._choices[part]
-
     def part_codes(self, genes: Genes) -> NDArray[np.int16]:
         codes = np.empty((len(genes), self.num_blocks + 2), np.int16)
         stem, blocks = genes[:, STEM_DEPTH : STEM_DEPTH + 3], genes[:, self._blocks]
@@ -98,19 +88,9 @@ class BottleneckSpace(SearchSpace):
         return codes
 
     @property
-    def num_blocks(self) -> int:
-        """Blocks of the deepest network."""
-        return len(self.stage_of)
-
-    @property
-    def block_names(self) -> tuple[str, ...]:
-        """``block_<stage>_<index>`` of each block."""
-        return tuple(f"block_{stage}_{index}" for stage, index in zip(self.stage_of, self.index_of, strict=True))
-
-    @property
     def gene_names(self) -> tuple[str, ...]:
         stages = [f"{what}_{stage}" for what in ("width", "depth") for stage in range(len(self.preset.stages))]
-        return (*TOP_GENES, *stages, *(f"{name}.{gene}" for name in self.block_names for gene in BLOCK_GENES))
+        return (*TOP_GENES, *stages, *(f"{name}.{gene}" for name in self.block_names for gene in self.block_genes))
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -179,11 +159,6 @@ class BottleneckSpace(SearchSpace):
         result[:, self._blocks] *= self._has_gene(result)
         return result
 
-    def has_block(self, genes: Genes) -> NDArray[np.bool_]:
-        """Return which blocks are there, ``(n, num_blocks)``."""
-        depths = self._depth_values[np.arange(len(self.preset.stages)), genes[:, self._depths]]
-        return np.asarray(self.index_of < depths[:, self.stage_of])
-
     def _has_gene(self, genes: Genes) -> NDArray[np.bool_]:
         """Return which genes of blocks are of a block that is there, ``(n, 2 * num_blocks)``."""
         return np.repeat(self.has_block(genes), 2, axis=1)
@@ -203,16 +178,13 @@ class BottleneckSpace(SearchSpace):
         there = self.has_block(row[None])[0]
         blocks = [
             Block(KERNEL, EXPAND, self.preset.keeps[keep], self.precisions[precision]) if on else None
-            for keep, precision, on in zip(row[self._keeps], row[self._block_precisions], there, strict=True)
+            for (keep, precision), on in zip(row[self._blocks].reshape(-1, 2), there, strict=True)
         ]
         return Candidate(
             space=self.name,
             resolution=self.resolutions[row[RESOLUTION]],
             stem=self.precisions[row[STEM_PRECISION]],
-            blocks=tuple(
-                tuple(block for block, at in zip(blocks, self.stage_of, strict=True) if at == stage)
-                for stage in range(len(self.preset.stages))
-            ),
+            blocks=self._by_stage(blocks),
             head=self.precisions[row[HEAD_PRECISION]],
             stem_depth=int(row[STEM_DEPTH]),
             widths=tuple(self.preset.widths[width] for width in row[self._widths]),
@@ -253,22 +225,3 @@ class BottleneckSpace(SearchSpace):
                 )
                 row[0, at : at + 2] = preset.keeps.index(block.keep), precision
         return self.canonical(row)[0]
-
-    def with_precisions(self, genes: Genes, values: NDArray[np.integer]) -> Genes:
-        twin = np.array(genes, dtype=np.int8)
-        twin[:, STEM_PRECISION], twin[:, HEAD_PRECISION] = values[:, 0], values[:, -1]
-        twin[:, self._block_precisions] = values[:, 1:-1]
-        return self.canonical(twin)
-
-    def feature_size(self, resolution: int, block: int) -> int:
-        """Return the side, in pixels, of the map that enters block number ``block``, or the head as the one after."""
-        size = -(-resolution // STEM_STRIDE)
-        begun = self.stage_of[:block][self.index_of[:block] == 0]
-        for stage in begun:
-            size = -(-size // self.preset.stages[stage].stride)
-        return size
-
-
-def _first_of_equals(values: Sequence[int]) -> list[int]:
-    """Return, for each value, the index of the first that is equal."""
-    return [values.index(value) for value in values]

@@ -5,18 +5,13 @@ width of its stage, and its keep; a table over those and the precision gives its
 channels are one choice.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
-from typing import Generic, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
 
 from search_spaces.bottleneck_preset import BottleneckPreset
+from search_spaces.part_table import PartTable, tabulate
 
 STEM_DEPTHS = (0, 1)
-ChoiceT = TypeVar("ChoiceT")
 
 
 @dataclass(frozen=True)
@@ -47,21 +42,13 @@ class HeadChoice:
     precision: str
 
 
-@dataclass(frozen=True)
-class PartTable(Generic[ChoiceT]):
-    """The choices of a part, and the code, 1 + the choice, at each combination of the genes that decide it."""
-
-    choices: tuple[ChoiceT, ...]
-    codes: NDArray[np.int16]
-
-
 def stem_table(preset: BottleneckPreset, precisions: Sequence[str]) -> PartTable[StemChoice]:
     """Return the stem's table, codes by the genes of its depth, inside, width and precision."""
     inside, width = (
         {multiplier: channels(multiplier) for multiplier in preset.widths}
         for channels in (preset.stem_inside, preset.stem_out)
     )
-    return _tabulate(
+    return tabulate(
         (STEM_DEPTHS, preset.widths, preset.widths, precisions),
         lambda depth, a, b, precision: StemChoice(depth, inside[a], width[b], precision),
     )
@@ -84,23 +71,12 @@ def block_table(
             return None
         return BottleneckChoice(out if index else before(entering), preset.middle(out, keep), out, precision)
 
-    return _tabulate((preset.widths, preset.widths, preset.keeps, precisions), spell)
+    return tabulate((preset.widths, preset.widths, preset.keeps, precisions), spell)
 
 
 def head_table(preset: BottleneckPreset, precisions: Sequence[str]) -> PartTable[HeadChoice]:
     """Return the head's table, codes by the genes of the last stage's width and its precision."""
     last = len(preset.stages) - 1
-    return _tabulate(
+    return tabulate(
         (preset.widths, precisions), lambda width, precision: HeadChoice(preset.stage_out(last, width), precision)
     )
-
-
-def _tabulate(menus: Sequence[Sequence[object]], spell: Callable[..., ChoiceT | None]) -> PartTable[ChoiceT]:
-    """Number the distinct choices that ``spell`` makes of the values of ``menus``, in the order of the genes."""
-    numbers: dict[ChoiceT, int] = {}
-    codes = np.zeros([len(menu) for menu in menus], np.int16)
-    for at in product(*(range(len(menu)) for menu in menus)):
-        choice = spell(*(menu[gene] for menu, gene in zip(menus, at, strict=True)))
-        if choice is not None:
-            codes[at] = numbers.setdefault(choice, 1 + len(numbers))
-    return PartTable(tuple(numbers), codes)

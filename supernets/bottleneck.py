@@ -1,23 +1,23 @@
 """The supernet of a bottleneck space, and its networks as plain torch: once-for-all's ResNet50 (Cai et al., 2020).
 
-Every tensor of a subnet is the leading part of the supernet's tensor of the same name. So the supernet is its largest
-network; a candidate is run as the plain network of its shape on views of the supernet's tensors, and cut out by copying
-them. There is no other elastic code.
+Every tensor of a subnet is the leading part of the supernet's tensor of the same name; so the supernet is its largest
+network.
 
 Channels are sorted inside the blocks, as once-for-all does, and likewise the tensors that run along a stage, which all
 of its blocks write: their importance is what every block, stage or classifier reads of them.
 """
 
 from collections import OrderedDict
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from search_spaces import BottleneckPreset, BottleneckSpace, Candidate, SearchSpace
 from supernets.channel_order import sort_tensor
+from supernets.sliced import SlicedSupernet
 from supernets.subnet import ConvBN, Subnet, initialise
-from supernets.supernet import ImageInfo, Supernet
+from supernets.supernet import ImageInfo
 
 
 class ResidualConv(nn.Module):
@@ -79,7 +79,7 @@ def make_head(preset: BottleneckPreset, width: int, classes: int) -> nn.Sequenti
     return nn.Sequential(parts)
 
 
-class BottleneckSupernet(Supernet):
+class BottleneckSupernet(SlicedSupernet):
     """Holds the weights of every network of ``space``.
 
     Args:
@@ -113,29 +113,8 @@ class BottleneckSupernet(Supernet):
         stem, head = BottleneckStem(preset, candidate, channels), make_head(preset, width, classes)
         return Subnet(preset, candidate, stem=stem, blocks=blocks, head=head)
 
-    def forward(self, x: Tensor, candidate: Candidate) -> Tensor:
-        shape = self._shape(candidate)
-        logits: Tensor = functional_call(shape.train(self.training), self._leading(shape), (x,))
-        return logits
-
-    @torch.no_grad()
-    def extract(self, candidate: Candidate) -> Subnet:
-        subnet = self._shape(candidate)
-        copies = {name: tensor.clone() for name, tensor in self._leading(subnet).items()}
-        subnet.load_state_dict(copies, assign=True)
-        return subnet.eval()
-
-    def _shape(self, candidate: Candidate) -> Subnet:
-        """Return the candidate's network without memory for its tensors."""
-        with torch.device("meta"):
-            return self.plain(self.space, candidate, channels=self.channels, classes=self.classes)
-
-    def _leading(self, subnet: Subnet) -> dict[str, Tensor]:
-        """Return the leading part of each of our tensors, as large as the subnet's of that name."""
-        own = {**dict(self.largest.named_parameters()), **dict(self.largest.named_buffers())}
-        return {
-            name: own[name][tuple(slice(size) for size in tensor.shape)] for name, tensor in subnet.state_dict().items()
-        }
+    def holders(self) -> Mapping[str, Tensor]:
+        return {**dict(self.largest.named_parameters()), **dict(self.largest.named_buffers())}
 
     def sort_channels(self, trained: SearchSpace) -> None:
         assert isinstance(trained, BottleneckSpace)
