@@ -8,6 +8,8 @@ from search_spaces.catalogue import get_space, list_spaces, preset_path
 from search_spaces.families import make_space, preset_from_dict, read_preset
 from search_spaces.mbconv import MBConvSpace
 from search_spaces.mbconv_preset import MBConvPreset, MBConvStage
+from search_spaces.metaformer import MetaformerSpace
+from search_spaces.metaformer_preset import MetaformerPreset
 from search_spaces.preset import Preset, Stage
 from search_spaces.space import Genes, PartChoice, SearchSpace
 
@@ -22,6 +24,8 @@ __all__ = [
     "MBConvPreset",
     "MBConvSpace",
     "MBConvStage",
+    "MetaformerPreset",
+    "MetaformerSpace",
     "PartChoice",
     "Preset",
     "SearchSpace",

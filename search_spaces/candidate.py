@@ -11,19 +11,28 @@ from nas.errors import FileFormatError
 
 @dataclass(frozen=True)
 class Block:
-    """One inverted residual block.
+    """One block.
 
     Attributes:
-        kernel: Side of the depthwise kernel.
+        kernel: Side of the depthwise kernel, or of what else the block looks at around a pixel.
         expand: Expanded channels as a multiple of the input channels, before pruning.
         keep: Fraction of the expanded channels that pruning keeps.
-        precision: What the block's convolutions are executed in, such as ``fp32`` or ``int8``.
+        precision: What the block is executed in, such as ``fp32`` or ``int8``.
+        mixer: How it mixes pixels, such as ``attention``; empty where the space has one way.
     """
 
     kernel: int
     expand: int
     keep: float
     precision: str
+    mixer: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the block as JSON types."""
+        content = asdict(self)
+        if not self.mixer:
+            del content["mixer"]
+        return content
 
 
 @dataclass(frozen=True)
@@ -77,7 +86,7 @@ class Candidate:
             "space": self.space,
             "resolution": self.resolution,
             "stem": {"precision": self.stem, **depth},
-            "blocks": [[block and asdict(block) for block in stage] for stage in self.blocks],
+            "blocks": [[block and block.to_dict() for block in stage] for stage in self.blocks],
             "head": {"precision": self.head},
             **({"widths": list(self.widths)} if self.widths else {}),
         }
@@ -116,6 +125,7 @@ def _block(content: Mapping[str, Any] | None) -> Block | None:
         expand=_typed(content["expand"], int, "block.expand"),
         keep=float(_typed(content["keep"], (int, float), "block.keep")),
         precision=_typed(content["precision"], str, "block.precision"),
+        mixer=_typed(content.get("mixer", ""), str, "block.mixer"),
     )
 
 

@@ -11,6 +11,7 @@ from supernets.supernet import ImageInfo, Supernet
 FAMILIES = Registry("family of supernets")
 FAMILIES.register("mbconv", "supernets.mbconv:MBConvSupernet", "inverted residual blocks")
 FAMILIES.register("bottleneck", "supernets.bottleneck:BottleneckSupernet", "bottleneck blocks")
+FAMILIES.register("metaformer", "supernets.metaformer:MetaformerSupernet", "blocks on maps, then on tokens")
 
 
 def make_supernet(space: SearchSpace, info: ImageInfo, seed: int = 0) -> Supernet:

@@ -13,6 +13,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": functools.partial(nn.ReLU, inplace=True),  # what they follow is read by nothing else
     "relu6": functools.partial(nn.ReLU6, inplace=True),
     "hswish": nn.Hardswish,  # its gradient needs its input
+    "gelu": nn.GELU,  # likewise
 }
 
 

@@ -78,6 +78,10 @@ class Supernet(nn.Module, ABC):
             UsageError: The candidate has a choice that the space lacks.
         """
 
+    def resized(self, subnet: Subnet, resolution: int) -> Subnet:
+        """Return a subnet, with its weights as they are, for images of a smaller side; by default it takes any side."""
+        return subnet
+
     @abstractmethod
     def sort_channels(self, trained: SearchSpace) -> None:
         """Order channels by importance, the largest first, so that narrower subnets keep the important ones.

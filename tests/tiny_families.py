@@ -4,7 +4,14 @@ from collections.abc import Callable
 
 from tiny_space import tiny_space
 
-from search_spaces import BottleneckPreset, BottleneckSpace, SearchSpace, Stage
+from search_spaces import (
+    BottleneckPreset,
+    BottleneckSpace,
+    MetaformerPreset,
+    MetaformerSpace,
+    SearchSpace,
+    Stage,
+)
 
 
 def tiny_bottleneck(precisions: tuple[str, ...] = ("fp32", "int8")) -> BottleneckSpace:
@@ -26,7 +33,34 @@ def tiny_bottleneck(precisions: tuple[str, ...] = ("fp32", "int8")) -> Bottlenec
     return BottleneckSpace(preset, precisions)
 
 
+def tiny_metaformer(precisions: tuple[str, ...] = ("fp32", "int8")) -> MetaformerSpace:
+    """Return a space of two stages at 24 and 32 pixels: networks of two to five blocks."""
+    preset = MetaformerPreset(
+        name="tiny-metaformer",
+        summary="for tests",
+        resolutions=(24, 32),
+        channels=1,
+        classes=3,
+        dropout=0.0,
+        precisions=("fp32", "int8"),
+        activation="relu",
+        stem_stride=4,
+        widths=(0.5, 1.0),
+        round_to=8,
+        mixers=("pool", "conv"),
+        expands=(1, 2),
+        layer_scale=0.5,
+        attentions=(0, 1, 2),
+        heads=2,
+        key_width=8,
+        value_width=8,
+        stages=(Stage(16, 1, (1, 2)), Stage(32, 2, (1, 2, 3))),
+    )
+    return MetaformerSpace(preset, precisions)
+
+
 TINY: dict[str, Callable[..., SearchSpace]] = {
     "mbconv": tiny_space,
     "bottleneck": tiny_bottleneck,
+    "metaformer": tiny_metaformer,
 }

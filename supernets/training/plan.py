@@ -4,7 +4,7 @@
     batch_size = 256
     optimizer = "sgd"                # may be left out; with Nesterov's momentum, or one of timm's: adamw, lion
     momentum = 0.9
-    weight_decay = 3e-5              # none on batch norms, biases and kernel transforms
+    weight_decay = 3e-5              # none on norms, biases, layer scales and kernel transforms
     label_smoothing = 0.1
     flip = 0.5                       # augmentation, see supernets.datasets.augment
     shift = 0.07

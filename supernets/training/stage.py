@@ -1,7 +1,7 @@
 """One stage of a training run: its optimizer, schedule and moving average, from an epoch to the next."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,10 +60,10 @@ class StageRun:
         run: The run.
         stage: The stage.
         progress: Where the run stands; it is moved on.
-        teacher: The full network, where the stage has distillation.
+        teacher: The full network by resolution, where the stage has distillation.
     """
 
-    def __init__(self, run: Run, stage: TrainingStage, progress: Progress, teacher: Subnet | None):
+    def __init__(self, run: Run, stage: TrainingStage, progress: Progress, teacher: Mapping[int, Subnet] | None):
         self.run, self.stage, self.progress, self.teacher = run, stage, progress, teacher
         self.space: SearchSpace = stage.space(run.supernet.space)
         self.optimizer = self._make_optimizer()
@@ -80,7 +80,7 @@ class StageRun:
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         plan, supernet = self.run.steps.plan, self.run.supernet
-        undecayed = [name for name, _ in supernet.named_parameters() if "transforms" in name]
+        undecayed = [name for name, _ in supernet.named_parameters() if "transforms" in name or "biases" in name]
         groups = param_groups_weight_decay(supernet, plan.weight_decay, no_weight_decay_list=undecayed)
         return create_optimizer_v2(groups, opt=plan.optimizer, lr=self.stage.learning_rate, momentum=plan.momentum)
 

@@ -1,6 +1,6 @@
 """One step of training: its images, its subnets, and the loss that they learn from."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -47,7 +47,7 @@ class Steps:
         indices: Tensor,
         stage: TrainingStage,
         space: SearchSpace,
-        teacher: Subnet | None,
+        teacher: Mapping[int, Subnet] | None,
         optimizer: torch.optim.Optimizer,
         rng: np.random.Generator,
     ) -> Tensor:
@@ -56,7 +56,7 @@ class Steps:
         candidates = [self.only] * stage.subnets if self.only else draw(space, stage, images.shape[-1], rng)
         optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
-        soft = None if teacher is None else self._teacher_probabilities(teacher, images)
+        soft = None if teacher is None else self._teacher_probabilities(teacher[images.shape[-1]], images)
         for candidate in candidates:
             with self._autocast(), self.group.whole_batch_norms():
                 logits = self.supernet(images, candidate).float()

@@ -144,12 +144,13 @@ def _full(supernet: Supernet) -> Candidate:
     return space.candidate(space.largest(space.precisions[0]))
 
 
-def _load_teacher(run: Run) -> Subnet:
-    """Return the full network as it stood when its stage ended."""
+def _load_teacher(run: Run) -> dict[int, Subnet]:
+    """Return the full network as it stood when its stage ended, by resolution."""
     path = run.out / TEACHER_NAME
     tensors, info = read_tensors(path, *TEACHER)
     if info.get("run") != run.identity:
         raise UsageError(f"{path} is the teacher of another run; start anew in another folder with --out")
     teacher = run.supernet.extract(_full(run.supernet))
     load_tensors(teacher, tensors, path)
-    return teacher.to(memory_format=torch.channels_last)  # as its images are
+    teacher.to(memory_format=torch.channels_last)  # as its images are
+    return {side: run.supernet.resized(teacher, side) for side in run.supernet.space.resolutions}

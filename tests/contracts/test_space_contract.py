@@ -15,6 +15,8 @@ SPACES = [
     "ofa-mbv3-w1.2",
     "ofa-proxyless",
     "ofa-resnet50",
+    "efficientformer",
+    "fashion-former",
 ]
 ROWS = 600
 
@@ -145,7 +147,9 @@ def test_its_preset_comes_back_from_what_files_carry(space: SearchSpace) -> None
     again = preset_from_dict(content, "here")
     assert again == space.preset and again.digest == space.preset.digest
     assert make_space(again, ("fp32",)).precisions == ("fp32",)
-    with pytest.raises(FileFormatError, match=r"here: family is 'resnext'; allowed: 'mbconv' or 'bottleneck'"):
+    with pytest.raises(
+        FileFormatError, match=r"here: family is 'resnext'; allowed: 'mbconv' or 'bottleneck' or 'metaformer'"
+    ):
         preset_from_dict({**content, "family": "resnext"}, "here")
 
 

@@ -82,6 +82,12 @@ def test_a_step_trains_the_candidates_weights_and_statistics(net: Supernet) -> N
     assert any("running_mean" in name and not torch.equal(t, before[name]) for name, t in net.state_dict().items())
 
 
+def test_a_subnet_may_be_had_for_smaller_images(net: Supernet) -> None:
+    largest, small = ends_and_others(net.space, 0)[0], min(net.space.resolutions)
+    same = replace(largest, resolution=small)
+    close(net.resized(net.extract(largest), small)(images(same)), net(images(same), same))
+
+
 def test_the_seed_decides_the_weights(net: Supernet) -> None:
     first, same, other = (make_supernet(net.space, INFO, seed) for seed in (3, 3, 4))
     assert equal(same, state(first)) and not equal(other, state(first))

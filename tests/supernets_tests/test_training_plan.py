@@ -8,13 +8,21 @@ import pytest
 from tiny_training import FULL, PLAN
 
 from nas.errors import FileFormatError, UsageError
-from search_spaces import MBConvSpace, preset_path, read_preset
+from search_spaces import make_space, preset_path, read_preset
 from supernets.training import read_plan
 
 FASHION, TABLE = read_preset(preset_path("fashion-mbv3"))
 
 
-SHIPPED = ["fashion-mbv3", "cifar10-mbv3", "ofa-mbv3", "ofa-mbv3-w1.2", "ofa-proxyless"]
+SHIPPED = [
+    "fashion-mbv3",
+    "cifar10-mbv3",
+    "ofa-mbv3",
+    "ofa-mbv3-w1.2",
+    "ofa-proxyless",
+    "efficientformer",
+    "fashion-former",
+]
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -22,10 +30,10 @@ def test_a_shipped_plan_opens_every_choice_in_the_end(name: str) -> None:
     preset, table = read_preset(preset_path(name))
     plan = read_plan(table, preset, name)
     assert plan.stages[0].full
-    assert plan.stages[-1].space(MBConvSpace(preset)).preset == preset
+    assert plan.stages[-1].space(make_space(preset)).preset == preset
     counts = [tuple(stage.open.values()) for stage in plan.stages]
     assert all(all(a <= b for a, b in zip(one, two, strict=True)) for one, two in itertools.pairwise(counts))
-    assert plan.from_trained().stages[-1].space(MBConvSpace(preset)).preset == preset
+    assert plan.from_trained().stages[-1].space(make_space(preset)).preset == preset
 
 
 def test_a_scaled_plan_keeps_at_least_one_epoch_and_a_batch_size_carries_the_learning_rates() -> None:
