@@ -32,7 +32,18 @@ def collect(
         int, typer.Option("--quantized-pairs", metavar="N", min=100, help="Pairs with int8 blocks.")
     ] = 400,
     seed: Seed = 0,
-    jobs: Annotated[int, typer.Option("--jobs", metavar="N", min=1, help="Processes.")] = 1,
+    jobs: Annotated[int, typer.Option("--jobs", metavar="N", min=1, help="Networks measured at once.")] = 1,
+    backend: Annotated[
+        str, typer.Option("--backend", metavar="NAME", help="What runs jobs: loky (processes), threading, ray or dask.")
+    ] = "loky",
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            "--cluster",
+            metavar="ADDRESS",
+            help="Of Ray or Dask, sharing the folder of the pairs; without it, one is started on this machine.",
+        ),
+    ] = None,
     torch_device: Annotated[
         str, typer.Option("--torch-device", metavar="NAME", help="Where fp32 pairs are measured: cpu, cuda, …")
     ] = "cpu",
@@ -55,6 +66,7 @@ def collect(
     from predictors.collect import collect as collect_pairs
     from predictors.collect import supernet_fingerprint
     from predictors.report import fit_to_pairs
+    from predictors.spread import Spread
     from supernets import get_supernet, list_supernets, supernet_folder
 
     net = get_supernet(supernet)
@@ -66,6 +78,8 @@ def collect(
     if out is None and supernet in list_supernets():
         raise UsageError(f"supernet {supernet} ships with its pairs and predictor; name a folder for yours with --out")
     check_torch_device(torch_device)
+    spread = Spread(jobs, backend, cluster)
+    spread.check()
     counts = {"fp32": pairs, "quantized": quantized_pairs if len(net.space.precisions) > 1 else 0}
     kept = f"every pair measured so far is in {path}; the same command goes on"
     with kept_after_interrupt(lambda: kept), progress_on(quiet) as display:
@@ -74,7 +88,7 @@ def collect(
         _copy_supernet(supernet, folder)
         found = {
             mode: collect_pairs(
-                net, splits, path, count=count, mode=mode, seed=seed, device=torch_device, jobs=jobs,
+                net, splits, path, count=count, mode=mode, seed=seed, device=torch_device, spread=spread,
                 progress=progress.part(f"{mode} pairs"),
             )
             for mode, count in counts.items() if count

@@ -1,6 +1,6 @@
 """Compression: precision and pruning, chosen per block."""
 
-from nas.compression.exported import Exported, correct_images, export_candidate
+from nas.compression.exported import Exported, correct_images, correct_prepared, export_candidate, export_prepared
 from nas.compression.gates import ParityReport, executed_operators, parity, quantized_convs
 from nas.compression.qdq import quantize_graph
 from nas.compression.ranges import RANGE_IMAGES, Ranges, activation_ranges
@@ -13,9 +13,11 @@ __all__ = [
     "Ranges",
     "activation_ranges",
     "correct_images",
+    "correct_prepared",
     "executed_operators",
     "expected_quantized_convs",
     "export_candidate",
+    "export_prepared",
     "parity",
     "quantize_graph",
     "quantized_convs",

@@ -1,7 +1,7 @@
 """A candidate as the file that ships: cut out, batch norms calibrated, written as a graph, its int8 units quantized."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
+from torch import Tensor
 
 from nas.compression.qdq import quantize_graph
 from nas.compression.ranges import RANGE_IMAGES, Ranges, activation_ranges
 from search_spaces import Candidate
-from supernets import ImageInfo, Subnet, Supernet, calibrated_subnet, prepare
+from supernets import ImageInfo, Subnet, Supernet, prepare, recalibrated_subnet
 from supernets.datasets import ImageSet
+from supernets.evaluation import RECALIBRATION_IMAGES
 from supernets.graph import to_onnx
 
 if TYPE_CHECKING:
@@ -59,21 +61,33 @@ def export_candidate(supernet: Supernet, candidate: Candidate, calibration: Imag
         candidate: The network.
         calibration: Training images, for batch norms and activation ranges.
     """
+    images = prepare(calibration.images[:RECALIBRATION_IMAGES], candidate.resolution, supernet.info)
+    return export_prepared(supernet, candidate, images)
+
+
+def export_prepared(supernet: Supernet, candidate: Candidate, images: Tensor) -> Exported:
+    """Do the same with training images ``(n, channels, r, r)`` already prepared at the candidate's resolution."""
     with _TRACING:
-        subnet = calibrated_subnet(supernet, candidate, calibration)
+        subnet = recalibrated_subnet(supernet, candidate, images)
         graph = to_onnx(subnet, supernet.channels, candidate.resolution, batch="N")
-    images = prepare(calibration.images[:RANGE_IMAGES], candidate.resolution, supernet.info).numpy()
-    return Exported(subnet, graph, images)
+    return Exported(subnet, graph, images[:RANGE_IMAGES].numpy())
 
 
 def correct_images(
     session: "onnxruntime.InferenceSession", images: ImageSet, resolution: int, info: ImageInfo
 ) -> NDArray[np.bool_]:
     """Return for each of ``images`` whether the largest logit of an exported model is at its label, ``(n,)``."""
+    prepared = (prepare(chunk, resolution, info) for chunk in images.images.split(CHUNK))
+    return correct_prepared(session, prepared, images.labels)
+
+
+def correct_prepared(
+    session: "onnxruntime.InferenceSession", chunks: Iterable[Tensor], labels: Tensor
+) -> NDArray[np.bool_]:
+    """Do the same with ``chunks`` of images already prepared, and the ``labels`` of them all."""
     predicted = [np.empty(0, np.int64)]
-    for chunk in images.images.split(CHUNK):
-        pixels = prepare(chunk, resolution, info).numpy()
-        batches = np.split(pixels, range(SESSION_BATCH, len(pixels), SESSION_BATCH))
-        predicted += [session.run(None, {"input": batch})[0].argmax(1) for batch in batches]
-    correct: NDArray[np.bool_] = np.concatenate(predicted) == images.labels.numpy()
+    for chunk in chunks:
+        batches = chunk.split(SESSION_BATCH)
+        predicted += [session.run(None, {"input": batch.numpy()})[0].argmax(1) for batch in batches]
+    correct: NDArray[np.bool_] = np.concatenate(predicted) == labels.numpy()
     return correct

@@ -7,14 +7,16 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pytest
 import torch
 from small_presets import make_preset
 
 from nas.errors import FileFormatError, OutputError, UsageError
-from predictors.collect import GraphAccuracy, TorchAccuracy, collect, images_fingerprint, supernet_fingerprint
+from predictors.collect import collect, images_fingerprint, supernet_fingerprint
+from predictors.measures import GraphAccuracy, TorchAccuracy
+from predictors.resized import ResizedImages
+from predictors.spread import Spread
 from search_spaces import MBConvSpace
 from search_spaces.mbconv_preset import MBConvStage
 from supernets import ImageInfo, Supernet, calibrated_subnet, evaluate_accuracy, make_supernet, prepare
@@ -58,9 +60,11 @@ def test_an_fp32_pair_is_the_accuracy_of_the_calibrated_subnet(supernet, splits,
         assert accuracy == pytest.approx(evaluate_accuracy(subnet, images, splits.validation.labels), abs=0.012)
 
 
-def test_torch_and_the_graph_count_the_same_accuracy(supernet, splits) -> None:
+def test_torch_and_the_graph_count_the_same_accuracy(supernet, splits, tmp_path: Path) -> None:
     by_torch = TorchAccuracy(supernet, splits, torch.device("cpu"))
-    by_graph = GraphAccuracy(supernet, splits.calibration, splits.validation)
+    parts = {"calibration": splits.calibration, "validation": splits.validation}
+    resized = (ResizedImages(part, supernet.info, tmp_path, name, frozenset({12})) for name, part in parts.items())
+    by_graph = GraphAccuracy(supernet, *resized)
     for row in SPACE.with_precision(SPACE.sample(4, np.random.default_rng(0)), "fp32"):
         candidate = SPACE.candidate(row)
         assert by_torch(candidate) == pytest.approx(by_graph(candidate), abs=0.012)  # one image of 90 may tip over
@@ -108,32 +112,29 @@ def test_seeds_add_other_networks_to_one_file(supernet, splits, tmp_path: Path) 
     assert len(np.unique(both.genes, axis=0)) == len(both)
 
 
-def test_processes_write_the_same_file(supernet, splits, tmp_path: Path) -> None:
-    one, two = tmp_path / "one.csv", tmp_path / "two.csv"
-    collect(supernet, splits, one, count=4)
-    collect(supernet, splits, two, count=4, jobs=2)
-    assert one.read_text() == two.read_text()
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+@pytest.mark.parametrize("jobs", [2, 3])
+def test_workers_write_the_same_file(supernet, splits, tmp_path: Path, backend: str, jobs: int) -> None:
+    one, many = tmp_path / "one.csv", tmp_path / "many.csv"
+    collect(supernet, splits, one, count=5)
+    seen = []
+    progress = lambda done, total: seen.append(done)  # noqa: E731
+    collect(supernet, splits, many, count=5, spread=Spread(jobs, backend), progress=progress)
+    assert one.read_text() == many.read_text() and seen == [0, 1, 2, 3, 4, 5]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == []  # what they shared is gone
 
 
-def test_threads_of_the_caller_work_too(supernet, splits, tmp_path: Path) -> None:
-    one, two = tmp_path / "one.csv", tmp_path / "two.csv"
-    collect(supernet, splits, one, count=4)
-    with joblib.parallel_config(backend="threading"):
-        collect(supernet, splits, two, count=4, jobs=2)
-    assert one.read_text() == two.read_text()
-
-
-def collecting(path: Path, jobs: int) -> "subprocess.Popen[bytes]":
+def collecting(path: Path, jobs: int, backend: str = "loky") -> "subprocess.Popen[bytes]":
     """Start a process that collects for ever, and return it when it has measured a few pairs."""
     script = f"""
         import sys
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         sys.path.insert(0, {str(Path(__file__).parent.parent)!r})
         from pathlib import Path
-        from test_collect import Splits, collect, make_images, supernet_of
+        from test_collect import Splits, Spread, collect, make_images, supernet_of
         parts = [make_images(count, seed) for seed, count in enumerate((90, 64, 0))]
         splits = Splits(None, *parts, "invented", (0.5,), (0.25,))
-        collect(supernet_of(), splits, Path({str(path)!r}), count=400, jobs={jobs})
+        collect(supernet_of(), splits, Path({str(path)!r}), count=400, spread=Spread({jobs}, {backend!r}))
     """
     process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)])
     deadline = time.monotonic() + 60
@@ -157,21 +158,36 @@ def test_a_killed_run_goes_on(supernet, splits, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_run_leaves_no_worker_behind(tmp_path: Path) -> None:
-    process = collecting(tmp_path / "pairs.csv", jobs=2)
-    workers = children(process.pid)
+@pytest.mark.parametrize("backend", ["loky", "ray", "dask"])
+def test_a_killed_run_leaves_no_worker_behind(tmp_path: Path, backend: str) -> None:
+    if backend != "loky":
+        pytest.importorskip(backend, reason=f"pip install 'hwnas[{backend}]'")
+    process = collecting(tmp_path / "pairs.csv", jobs=2, backend=backend)
+    workers = descendants(process.pid)
     assert len(workers) >= 2
     process.kill()
     process.wait()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 40
     while time.monotonic() < deadline and any(map(alive, workers)):
         time.sleep(0.1)
     assert not any(map(alive, workers))
 
 
-def children(process: int) -> list[int]:
-    """Return the processes that one has started."""
-    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["ray", "dask"])
+def test_clusters_write_the_same_file(supernet, splits, tmp_path: Path, backend: str) -> None:
+    pytest.importorskip(backend, reason=f"pip install 'hwnas[{backend}]'")
+    one, many = tmp_path / "one.csv", tmp_path / "many.csv"
+    collect(supernet, splits, one, count=5)
+    collect(supernet, splits, many, count=5, spread=Spread(2, backend))
+    assert one.read_text() == many.read_text()
+
+
+def descendants(process: int) -> list[int]:
+    """Return the processes that one has started, and theirs."""
+    threads = Path(f"/proc/{process}/task").glob("*/children")
+    children = [int(child) for thread in threads for child in thread.read_text().split()]
+    return [found for child in children for found in (child, *descendants(child))]
 
 
 def alive(process: int) -> bool:
@@ -206,6 +222,6 @@ def test_pairs_on_other_images_are_refused(supernet, splits, tmp_path: Path) -> 
 
 def test_processes_do_not_share_an_accelerator(supernet, splits, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="2 jobs on cuda; allowed: 1 job on an accelerator"):
-        collect(supernet, splits, tmp_path / "pairs.csv", count=1, jobs=2, device="cuda")
+        collect(supernet, splits, tmp_path / "pairs.csv", count=1, spread=Spread(2), device="cuda")
     with pytest.raises(UsageError, match="mode 'int8'; allowed: fp32, quantized"):
         collect(supernet, splits, tmp_path / "pairs.csv", count=1, mode="int8")
