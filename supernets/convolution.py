@@ -2,8 +2,8 @@
 
 On a GPU, cuDNN builds a plan for every new shape, which for depthwise convolutions takes about a second. So there a 1x1
 convolution is a matrix product over pixels, and a depthwise convolution runs kernels that are compiled once for all
-shapes, ``supernets/triton_depthwise.py``, where Triton can run. Elsewhere both are ``conv2d``, on a
-processor with gradients of their own where those are faster.
+shapes, ``supernets/triton_depthwise.py``, where Triton can run. Elsewhere both are ``conv2d``, on a processor with
+gradients of its own for wide depthwise kernels.
 """
 
 import functools
