@@ -24,7 +24,7 @@ from supernets import Supernet
 from supernets.datasets import ImageSet
 
 try:
-    from sides import CLASSES, OurSteps, TheirAccuracy, TheirSteps, our_accuracy, photographs, two_supernets
+    from sides import CLASSES, SIDE, OurSteps, TheirAccuracy, TheirSteps, our_accuracy, photographs, two_supernets
 except ImportError as error:
     sys.exit(f"{error}: the peer is not installed; pip install 'hwnas[peers]'")
 
@@ -58,7 +58,7 @@ def train(candidates: list[Candidate], warm_up: int) -> Runs:
     steps = {**sides, "ours": OurSteps(two_supernets()[1])}
     seconds: Runs = {name: [] for name in steps}
     for turn, candidate in enumerate(candidates):
-        images = photographs(BATCH, seed=turn).float().sub_(128).div_(64)
+        images = torch.randn(BATCH, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(turn))
         labels = torch.from_numpy(np.random.default_rng(turn).integers(CLASSES, size=BATCH))
         work = {name: functools.partial(side.step, images, labels, candidate) for name, side in steps.items()}
         losses = interleaved(work, turn, seconds)

@@ -1,6 +1,5 @@
 """Once-for-all's MobileNetV3 twice with the same weights, here and in the `ofa` package, doing the same work."""
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,9 @@ from torch import Tensor, nn
 from predictors.measures import GraphAccuracy
 from predictors.resized import ResizedImages
 from search_spaces import Candidate, get_space
-from supernets import Supernet, import_ofa, prepare
+from supernets import ImageInfo, Supernet, make_supernet, prepare
 from supernets.datasets import ImageSet
+from supernets.ofa import IMAGENET_MEAN, IMAGENET_STD, ofa_names, plain_name, take_tensors
 
 SIDE, CLASSES = 128, 100
 VALIDATION_BATCH = 100  # the package's own
@@ -29,9 +29,11 @@ def two_supernets() -> tuple[nn.Module, Supernet]:
     torch.manual_seed(0)
     choices: dict[str, Any] = {"ks_list": [3, 5, 7], "expand_ratio_list": [3, 4, 6], "depth_list": [2, 3, 4]}
     theirs = OFAMobileNetV3(n_classes=CLASSES, dropout_rate=0.0, **choices)
-    with tempfile.TemporaryDirectory() as folder:
-        torch.save(theirs.state_dict(), Path(folder, "ofa.pth"))
-        ours = import_ofa(Path(folder, "ofa.pth"), get_space("ofa-mbv3", precisions=["fp32"]))
+    space = get_space("ofa-mbv3", precisions=["fp32"])
+    info = ImageInfo("crops", tuple(map(str, range(CLASSES))), IMAGENET_MEAN, IMAGENET_STD)
+    ours = make_supernet(space, info)
+    state = {plain_name(name): tensor for name, tensor in theirs.state_dict().items()}
+    take_tensors(ours, ofa_names(ours), state)
     for module in ours.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
