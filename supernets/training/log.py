@@ -3,10 +3,13 @@
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nas.files import write_csv
 from nas.writing import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 LOG_NAME, CURVES_NAME = "train_log.csv", "curves.png"
 ACCURACIES = ("largest", "smallest", "random", "only")
@@ -35,15 +38,19 @@ def draw_curves(out: Path, lines: Sequence[Line]) -> None:
             accuracy.plot(*zip(*points, strict=True), marker=".", color=f"C{number}", label=name)
     accuracy.set(xlabel="epoch", ylabel="validation accuracy, %")
     accuracy.legend(loc="lower right")
-    starts = [0] + [n for n in range(1, len(lines)) if lines[n]["stage"] != lines[n - 1]["stage"]] + [len(lines)]
     for axes in (loss, accuracy):
-        for number, (begin, end) in enumerate(pairwise(starts)):
-            if number % 2:
-                axes.axvspan(begin + 0.5, end + 0.5, color="0.94", zorder=0)
-            axes.text(
-                (begin + end + 1) / 2, 1.01, lines[begin]["stage"], transform=axes.get_xaxis_transform(), ha="center",
-                fontsize=7,
-            )  # fmt: skip
-        axes.set_xlim(0.5, len(lines) + 0.5)
+        _mark_stages(axes, [line["stage"] for line in lines])
     with atomic_path(out / CURVES_NAME) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
+
+
+def _mark_stages(axes: "Axes", stages: Sequence[str]) -> None:
+    """Shade every other stage and name each above it, in two rows, as short stages are next to one another."""
+    starts = [0] + [n for n in range(1, len(stages)) if stages[n] != stages[n - 1]] + [len(stages)]
+    above = axes.get_xaxis_transform()
+    for number, (begin, end) in enumerate(pairwise(starts)):
+        if number % 2:
+            axes.axvspan(begin + 0.5, end + 0.5, color="0.94", zorder=0)
+        place = ((begin + end + 1) / 2, 1.01 + 0.035 * (number % 2))
+        axes.text(*place, stages[begin], transform=above, ha="center", fontsize=7)
+    axes.set_xlim(0.5, len(stages) + 0.5)
