@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from search_spaces import Candidate, Preset
 from supernets.datasets import Splits
 from supernets.supernet import Supernet
 from supernets.training.log import write_log
-from supernets.training.plan import TrainingPlan
+from supernets.training.plan import TrainingPlan, TrainingStage
 from supernets.weights import load_tensors
 
 SCHEMA, SCHEMA_VERSION = "training-checkpoint", 3
@@ -78,10 +78,20 @@ def run_identity(
         "space": preset.digest,
         "beginning": "random" if trained is None else _tensors_digest(trained),
         "data": _data_digest(splits),
-        "plan": _digest(asdict(plan)),
+        "plan": _digest(_without_defaults(plan)),
         "seed": str(seed),
         "subnet": "every one" if only is None else only.id,
     }
+
+
+def _without_defaults(value: TrainingPlan | TrainingStage) -> dict[str, Any]:
+    """Return a plan without what is at its default, so that a new key changes no run that lacks it."""
+    kept = {field.name: getattr(value, field.name) for field in fields(value)}
+    kept = {field.name: kept[field.name] for field in fields(value) if kept[field.name] != field.default}
+    for name in ("stages", "finetune"):
+        if name in kept:
+            kept[name] = [_without_defaults(stage) for stage in kept[name]]
+    return kept
 
 
 def _tensors_digest(module: torch.nn.Module) -> str:

@@ -24,6 +24,7 @@ from search_spaces import MBConvSpace
 from supernets import load_supernet
 from supernets.datasets import ImageSet, Splits
 from supernets.training import train
+from supernets.training.checkpoint import run_identity
 
 STEPS = 3  # of an epoch of 48 images
 Weights = dict[str, torch.Tensor]
@@ -93,6 +94,7 @@ from pathlib import Path
 from tiny_space import tiny_space
 from tiny_training import PLAN, tiny_splits
 from supernets.training import train
+from supernets.training.checkpoint import run_identity
 train(tiny_space(), tiny_splits(), Path(sys.argv[1]), plan=PLAN, checkpoint_seconds=0,
       report=lambda line: time.sleep(float(sys.argv[2])))
 """
@@ -166,6 +168,15 @@ def test_another_run_does_not_go_on_with_this_one(tmp_path: Path, what: str, cha
         train(**arguments, report=stop_after(1))  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=f"is of a run with another {what}; name another folder with --out"):
         train(**change(arguments))
+
+
+def test_a_key_at_its_default_is_the_same_run_however_it_came_there(splits: Splits) -> None:
+    preset = tiny_space().preset
+    plain = run_identity(preset, splits, PLAN, 0)
+    assert plain == run_identity(preset, splits, replace(PLAN, crop=1.0, optimizer="sgd"), 0)
+    assert plain != run_identity(preset, splits, replace(PLAN, crop=0.5), 0)
+    first = replace(PLAN.stages[0], sandwich=True)
+    assert plain != run_identity(preset, splits, replace(PLAN, stages=(first, *PLAN.stages[1:])), 0)
 
 
 def test_another_summary_of_the_space_is_the_same_run(splits: Splits, tmp_path: Path, undisturbed: Weights) -> None:
