@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
-from onnx import TensorProto, helper, numpy_helper
 
 from latency_tables.device import Device
 from latency_tables.fingerprint import describe_cpu
+from latency_tables.int8_probe import PROBE_TOLERANCE, int8_probe
 from latency_tables.protocol import Runner
 from latency_tables.reference_net import REFERENCE_VERSION, reference_model
 from nas.errors import DeviceError
@@ -125,7 +125,7 @@ class _SessionRunner:
 
 def _executes_int8(device: OnnxRuntimeCpu) -> bool:
     """Return whether a u8s8 convolution runs as QLinearConv and agrees with arithmetic in full width."""
-    model, image, expected = _int8_probe()
+    model, image, expected = int8_probe()
     with tempfile.TemporaryDirectory() as folder:
         optimised = Path(folder) / "optimised.onnx"
         try:
@@ -134,41 +134,7 @@ def _executes_int8(device: OnnxRuntimeCpu) -> bool:
         except Exception:  # a kernel that is missing shows when loading or only when run
             return False
         kinds = [node.op_type for node in onnx.load(optimised).graph.node]
-    return "QLinearConv" in kinds and bool(np.abs(result - expected).max() <= 2.0)
-
-
-def _int8_probe() -> tuple[bytes, np.ndarray, np.ndarray]:
-    """Return a 1x1 convolution of 64 channels with the largest weights and inputs, an input, and the true output.
-
-    All activations are 255 and all weights 127 or -127 in halves: two products together overflow 16 bits.
-    """
-    channels, half = 64, 48
-    weight = np.full((16, channels, 1, 1), 127, np.int8)
-    weight[:, half:] = -127
-    image = np.full((1, channels, 4, 4), 255.0, np.float32)
-    scale_out = np.float32(127 * 255 * (2 * half - channels) / 200)
-    expected = np.full((1, 16, 4, 4), 200 * scale_out, np.float32)
-    constants = {
-        "one": np.float32(1), "zero": np.uint8(0), "scale_out": scale_out, "weight": weight,
-        "weight_scale": np.ones(16, np.float32), "weight_zero": np.zeros(16, np.int8),
-    }  # fmt: skip
-    nodes = [
-        helper.make_node("QuantizeLinear", ["input", "one", "zero"], ["a"]),
-        helper.make_node("DequantizeLinear", ["a", "one", "zero"], ["b"]),
-        helper.make_node("DequantizeLinear", ["weight", "weight_scale", "weight_zero"], ["w"], axis=0),
-        helper.make_node("Conv", ["b", "w"], ["c"], kernel_shape=[1, 1]),
-        helper.make_node("QuantizeLinear", ["c", "scale_out", "zero"], ["d"]),
-        helper.make_node("DequantizeLinear", ["d", "scale_out", "zero"], ["output"]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "int8_probe",
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, channels, 4, 4])],
-        [helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, 16, 4, 4])],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
-    return model.SerializeToString(), image, expected
+    return "QLinearConv" in kinds and bool(np.abs(result - expected).max() <= PROBE_TOLERANCE)
 
 
 def _first_line(error: Exception) -> str:
