@@ -7,7 +7,7 @@ repeatability.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,6 +39,7 @@ BATCH_SHARE, JUDGING_SHARE = 0.2, 0.3  # of the time, that timing one batch may 
 FEWEST_HELD_OUT = 2  # of each role, to speak of their errors
 FEWEST_NETWORKS = MIN_NETWORKS + 2 * FEWEST_HELD_OUT
 MEASURING = MeasuringPlan(values=1, min_rounds=5, max_rounds=5, warm_seconds=0.03)
+MOST_BYTES = 2**30  # of models timed together: their sessions hold a few times as much
 SPARE = 4  # random networks drawn for each that is held out, should some be measured already
 JUDGING = replace(MEASURING, min_rounds=9, max_rounds=9)
 
@@ -162,27 +163,39 @@ class CalibrationJob:
 
     def _measure_models(self, wanted: Sequence[tuple[str, Genes]], plan: MeasuringPlan) -> None:
         """Measure what is not measured yet, whatever for, and append it to the file; repeats are measured once more."""
-        begun, known = self._elapsed(), {(row.role == REPEAT, row.genes) for row in self.rows}
+        known = {(row.role == REPEAT, row.genes) for row in self.rows}
         keys = {(role, tuple(map(int, row))): row for role, genes in wanted for row in genes}
         missing = {(role, genes): row for (role, genes), row in keys.items() if (role == REPEAT, genes) not in known}
-        if not missing:
-            return
-        models = {}
-        for (role, genes), row in missing.items():
-            models[f"{role} {' '.join(map(str, genes))}"] = timing_model(self.space, row, self.images)
+        begun = since = self._elapsed()
+        together: dict[tuple[str, tuple[int, ...]], bytes] = {}
+        for number, (key, row) in enumerate(missing.items(), start=1):
+            together[key] = timing_model(self.space, row, self.images)
             self._tell()
+            if number == len(missing) or sum(map(len, together.values())) >= MOST_BYTES:
+                self._measure_together(together, since, plan)
+                together, since = {}, self._elapsed()
+        if missing:
+            self.batch_seconds = self._elapsed() - begun
+
+    def _measure_together(
+        self, models: Mapping[tuple[str, tuple[int, ...]], bytes], since: float, plan: MeasuringPlan
+    ) -> None:
+        """Measure models, by role and genes, in one run; append them to the file with the seconds ``since``."""
         baseline = self.rows[0].baseline_ms if self.rows else None
         measured = self.device.measure_many(
-            models, plan=plan, seed=len(self.rows), baseline_ms=baseline, progress=lambda done, total: self._tell()
+            {f"{role} {' '.join(map(str, genes))}": model for (role, genes), model in models.items()},
+            plan=plan,
+            seed=len(self.rows),
+            baseline_ms=baseline,
+            progress=lambda done, total: self._tell(),
         )
-        took, baseline = self._elapsed() - begun, baseline or next(iter(measured.values())).reference_ms
+        took, baseline = self._elapsed() - since, baseline or next(iter(measured.values())).reference_ms
         rows = [
-            _row(role, genes, measurement, baseline, took / len(missing))
-            for (role, genes), measurement in zip(missing, measured.values(), strict=True)
+            _row(role, genes, measurement, baseline, took / len(models))
+            for (role, genes), measurement in zip(models, measured.values(), strict=True)
         ]
         append_rows(self.path, rows)
         self.rows += rows
-        self.batch_seconds = took
 
     def _tell(self) -> None:
         whole = max(1, int(self.plan.seconds))

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nas.export import Scorer, SearchJob
-from search_spaces import MBConvSpace, get_space
+from search_spaces import MBConvSpace, SearchSpace, get_space
 from supernets import ImageInfo, make_supernet, save_supernet
 
 PRESET = """\
@@ -75,6 +75,52 @@ distillation = 1.0
 extremes = 0.2
 """
 CLASSES = ("circle", "cross", "square")
+BOTTLENECK = """\
+schema_version = 1
+name = "tiny"
+family = "bottleneck"
+summary = "for tests"
+resolutions = [32, 40]
+channels = 1
+classes = 3
+dropout = 0.0
+precisions = ["fp32", "int8"]
+stem_width = 16
+widths = [0.5, 1.0]
+keeps = [0.25, 0.5]
+round_to = 8
+[[stage]]
+width = 32
+stride = 1
+depths = [1, 2]
+[[stage]]
+width = 48
+stride = 2
+depths = [1, 2]
+
+[training]
+batch_size = 16
+momentum = 0.9
+weight_decay = 3e-5
+label_smoothing = 0.1
+flip = 0.0
+shift = 0.0
+erase = 0.0
+[[training.stage]]
+name = "full"
+epochs = 1
+learning_rate = 0.1
+[[training.stage]]
+name = "all"
+epochs = 1
+learning_rate = 0.1
+depths = 2
+keeps = 2
+widths = 2
+distillation = 1.0
+"""
+PRESETS = {"mbconv": PRESET, "bottleneck": BOTTLENECK}
+"""A preset with its training plan, small enough for the whole job, of each family."""
 
 
 @dataclass(frozen=True)
@@ -84,13 +130,13 @@ class Tiny:
     preset: Path
     images: Path
     supernet: Path
-    space: MBConvSpace
+    space: SearchSpace
 
 
-def make_tiny(folder: Path) -> Tiny:
+def make_tiny(folder: Path, family: str = "mbconv") -> Tiny:
     """Write everything into ``folder``."""
     preset = folder / "tiny.toml"
-    preset.write_text(PRESET)
+    preset.write_text(PRESETS[family])
     images = make_images(folder / "images")
     space = get_space(preset)
     net = make_supernet(space, ImageInfo("images", CLASSES, (0.5,), (0.25,)), seed=1)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from tiny_calibration import PLAN
+from tiny_job import BOTTLENECK
 
 from latency_tables import get_device
 from latency_tables.device import DEVICES
@@ -55,6 +56,9 @@ se = true
 """
 
 
+LIKE_RESNET = BOTTLENECK.replace('name = "tiny"', 'name = "like-ofa"').replace("channels = 1", "channels = 3")
+
+
 @pytest.fixture
 def preset(tmp_path: Path) -> Path:
     path = tmp_path / "like-ofa.toml"
@@ -85,10 +89,10 @@ def random_predictor(space: MBConvSpace) -> OFAAccuracyPredictor:
     return OFAAccuracyPredictor(space, layers)
 
 
-def ofa_perceptron(folder: Path) -> Path:
+def ofa_perceptron(folder: Path, inputs: int = 128) -> Path:
     rng = np.random.default_rng(0)
     arrays = {
-        "0_weight": rng.normal(0, 0.05, (16, 128)).astype(np.float32), "0_bias": np.zeros(16, np.float32),
+        "0_weight": rng.normal(0, 0.05, (16, inputs)).astype(np.float32), "0_bias": np.zeros(16, np.float32),
         "2_weight": rng.normal(0, 0.05, (1, 16)).astype(np.float32), "2_bias": np.full(1, 0.7, np.float32),
     }  # fmt: skip
     np.savez(folder / "predictor.npz", **arrays)
@@ -100,7 +104,9 @@ def failed(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().err
 
 
-def test_a_supernet_is_imported_and_found_again(preset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("text", [PRESET, LIKE_RESNET], ids=["mbconv", "bottleneck"])
+def test_a_supernet_is_imported_and_found_again(preset: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    preset.write_text(text)
     path, out = ofa_checkpoint(preset), preset.parent / "imported"
     (preset.parent / "names.txt").write_text("circle\ncross\nsquare\n")
     arguments = ["import-ofa", str(path), "--out", str(out), "--space", str(preset)]
@@ -136,6 +142,17 @@ def test_a_predictor_is_imported_and_brought_to_measured_accuracies(
     assert "of its errors on measured accuracies are within" in capsys.readouterr().out
     message = failed(["import-ofa", str(path), "--out", str(tmp_path / "third"), "--classes", str(path)], capsys)
     assert "--classes with an accuracy predictor; allowed: with a supernet" in message
+
+
+def test_a_predictor_is_of_the_released_space_whose_inputs_it_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["import-ofa", str(ofa_perceptron(tmp_path, inputs=82)), "--out", str(tmp_path / "imported")]
+    assert main(arguments) == 0
+    assert "space ofa-resnet50 in fp32 at 128 to 224 px" in capsys.readouterr().out
+    arguments = ["import-ofa", str(ofa_perceptron(tmp_path, inputs=99)), "--out", str(tmp_path / "other")]
+    message = failed(arguments, capsys)
+    assert "reads 99 features; space 'ofa-mbv3' has 128 or space 'ofa-resnet50' has 82 as once-for-all" in message
 
 
 def test_a_space_without_a_supernet_is_searched_and_says_so(

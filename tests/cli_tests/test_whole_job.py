@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny_job import Invented, Tiny, invented_scorer, make_tiny
+from tiny_job import PRESETS, Invented, Tiny, invented_scorer, make_tiny
 
 from latency_tables.device import DEVICES
 from nas.cli.main import main
@@ -59,10 +59,11 @@ def whole_job(tiny: Tiny, folder: Path, device: str, capsys: pytest.CaptureFixtu
     assert "latency ms" in run(["evaluate", str(bundle), "--device", device, *data], capsys)[0]
 
 
+@pytest.mark.parametrize("family", PRESETS)
 def test_the_whole_job_on_a_simulated_device(
-    tiny: Tiny, tmp_path: Path, simulated: str, capsys: pytest.CaptureFixture[str]
+    family: str, tmp_path: Path, simulated: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole_job(tiny, tmp_path, simulated, capsys)
+    whole_job(make_tiny(tmp_path, family), tmp_path / "job", simulated, capsys)
 
 
 @pytest.mark.slow

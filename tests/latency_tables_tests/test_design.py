@@ -4,18 +4,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tiny_families import TINY
 from tiny_space import tiny_space
 
 from latency_tables.costs import Images
 from latency_tables.design import searched_networks, spread_networks, without
 from latency_tables.features import cost_features, weighted_sum
-from search_spaces import MBConvSpace, get_space
+from search_spaces import MBConvSpace, SearchSpace, get_space
 
-SPACES = [get_space("fashion-mbv3"), get_space("fashion-mbv3", ("fp32",)), tiny_space()]
+SPACES = [get_space("fashion-mbv3"), get_space("fashion-mbv3", ("fp32",)), *(make() for make in TINY.values())]
 
 
 @pytest.mark.parametrize("space", SPACES, ids=lambda space: f"{space.name}-{len(space.precisions)}")
-def test_spread_networks_are_distinct_canonical_and_begin_with_the_ends(space: MBConvSpace) -> None:
+def test_spread_networks_are_distinct_canonical_and_begin_with_the_ends(space: SearchSpace) -> None:
     genes = spread_networks(space, 100, np.random.default_rng(0))
     assert len(np.unique(genes, axis=0)) == len(genes) == 100
     assert np.array_equal(space.canonical(genes), genes)

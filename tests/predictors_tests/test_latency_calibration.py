@@ -162,3 +162,11 @@ def test_a_dear_change_of_precision_shows_in_the_table() -> None:
     cheap = run(SimulatedDevice(name="cheap", costs=CostModel(quantize_element_ns=0.01, noise=0.001)))
     changes = [sum(np.ptp(costs, axis=1).sum() for costs in found.table.part_ms) for found in (dear, cheap)]
     assert changes[0] > 2 * changes[1]
+
+
+def test_models_that_are_large_are_timed_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("predictors.calibration_job.MOST_BYTES", 60_000)
+    device = CountingDevice()
+    found = run(device)
+    assert len(device.batches) > 10 and max(device.batches) < 15
+    assert found.report.fitted + found.report.repeated == sum(device.batches) and found.report.random.median < 0.1
