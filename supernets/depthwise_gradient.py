@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.grad import conv2d_input, conv2d_weight
 
 COLUMNS = 3  # the widest kernel whose weight gradient is fast
+CHUNK = 2**19  # values of the images that are moved at a time, few enough to stay in the cache
 
 
 def differentiable_depthwise(x: Tensor, weight: Tensor, stride: int) -> Tensor:
@@ -56,7 +57,14 @@ def _input_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int) -> Ten
 
 
 def _weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tensor:
-    channels, _, kernel, _ = weight.shape
+    images = max(1, CHUNK // x[0].numel())
+    parts = zip(grad.split(images), x.split(images), strict=True)
+    return torch.stack([_gradient_of_columns(*part, weight.shape, stride) for part in parts]).sum(0)
+
+
+def _gradient_of_columns(grad: Tensor, x: Tensor, shape: torch.Size, stride: int) -> Tensor:
+    """Return the weight's gradient over some images, three columns at a time."""
+    channels, _, kernel, _ = shape
     border = kernel // 2
     columns: dict[int, Tensor] = {}
     for start in range(0, kernel, COLUMNS):

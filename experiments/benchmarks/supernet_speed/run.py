@@ -123,6 +123,7 @@ def main() -> None:
     print(f"{describe_cpu()['cpu']}, one thread; torch {torch.__version__}")
     space, rng = two_supernets()[1].space, np.random.default_rng(0)
     rows = space.sample(2 * options.rounds + 2, rng)
+    rows[:, 0] = space.resolutions.index(SIDE)
     candidates = [space.candidate(row) for row in rows]
     report(f"a training step, batch {BATCH}, 128 px", train(candidates, warm_up=2))
     seconds, accuracies = evaluate(candidates[: options.rounds], options.images)
