@@ -7,7 +7,6 @@ and ``top1`` (per cent); other columns are left alone.
 import csv
 import gzip
 import io
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +35,7 @@ def read_measured(path: str | Path, space: SearchSpace) -> tuple[Genes, NDArray[
     rows, accuracies = [], []
     for number, line in enumerate(csv.DictReader(io.StringIO(text)), start=2):
         try:
-            rows.append(space.genes(_candidate(line, space)))
+            rows.append(space.genes(spelled_candidate(line["ks"], line["e"], line["d"], line["r"], space)))
             accuracies.append(float(line["top1"]) / 100)
         except (KeyError, ValueError, TypeError, IndexError, UsageError) as error:
             raise FileFormatError(f"{path}: line {number} is no network of {space.name!r} ({error})") from error
@@ -45,12 +44,17 @@ def read_measured(path: str | Path, space: SearchSpace) -> tuple[Genes, NDArray[
     return np.stack(rows), np.array(accuracies)
 
 
-def _candidate(line: Mapping[str, str], space: MBConvSpace) -> Candidate:
-    """Return the network of a line, in fp32."""
-    kernels, expands, depths = ([int(digit) for digit in line[name]] for name in ("ks", "e", "d"))
+def spelled_candidate(ks: str, e: str, d: str, r: str, space: MBConvSpace) -> Candidate:
+    """Return the network, in fp32, of kernels and expansions (a digit a block), depths (a digit a stage) and pixels.
+
+    Raises:
+        ValueError: Something is no digit.
+        IndexError: The digits are too few for the space.
+    """
+    kernels, expands, depths = ([int(digit) for digit in digits] for digits in (ks, e, d))
     blocks: list[list[Block | None]] = [[] for _ in space.preset.stages]
     for number, position in enumerate(space.block_positions):
         there = position.index < depths[position.stage]
         block = Block(kernels[number], expands[number], space.preset.keeps[-1], "fp32")
         blocks[position.stage].append(block if there else None)
-    return Candidate(space.name, int(line["r"]), "fp32", tuple(map(tuple, blocks)), "fp32")
+    return Candidate(space.name, int(r), "fp32", tuple(map(tuple, blocks)), "fp32")
