@@ -72,7 +72,7 @@ class Writer:
     def finish(self, node: fx.Node) -> None:
         """Name the last value ``logits``."""
         result = node.args[0]
-        if not isinstance(result, fx.Node) or not self.nodes or self.names[result] != self.nodes[-1].output[0]:
+        if not isinstance(result, fx.Node) or not self.nodes or self.names.get(result) != self.nodes[-1].output[0]:
             raise UsageError("cannot write the network as ONNX: it must return one tensor, computed last")
         self.nodes[-1].output[0] = OUTPUT
 

@@ -137,6 +137,7 @@ def test_functional_forms_are_written_as_torch_computes_them(function: Callable[
         (Function(lambda x: x[:, 0]), r"cannot write conv\[\(slice\(None, None, None\), 0\)\]"),
         (Function(lambda x: x.reshape(x.shape[0], -1)), "cannot write getattr"),
         (Function(lambda x: x.reshape(shape=(1, -1))), r"cannot write reshape to \[\]"),
+        (Function(lambda x: torch.ones(3).add(1)), "it must return one tensor, computed last"),
         (nn.Sequential(nn.Softmax()), "cannot write softmax over the axis None"),
     ],
 )
