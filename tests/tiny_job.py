@@ -119,7 +119,64 @@ keeps = 2
 widths = 2
 distillation = 1.0
 """
-PRESETS = {"mbconv": PRESET, "bottleneck": BOTTLENECK}
+METAFORMER = """\
+schema_version = 1
+name = "tiny"
+family = "metaformer"
+summary = "for tests"
+resolutions = [16, 24]
+channels = 1
+classes = 3
+dropout = 0.0
+precisions = ["fp32", "int8"]
+activation = "relu"
+stem_stride = 2
+widths = [0.5, 1.0]
+round_to = 8
+[block]
+mixers = ["pool", "conv"]
+expands = [1, 2]
+layer_scale = 0.5
+[attention]
+blocks = [0, 1]
+heads = 2
+key_width = 8
+value_width = 8
+[[stage]]
+width = 16
+stride = 1
+depths = [1, 2]
+[[stage]]
+width = 32
+stride = 2
+depths = [1, 2]
+
+[training]
+batch_size = 16
+optimizer = "adamw"
+momentum = 0.9
+weight_decay = 0.05
+label_smoothing = 0.1
+flip = 0.0
+shift = 0.0
+erase = 0.0
+[[training.stage]]
+name = "full"
+epochs = 1
+learning_rate = 0.003
+[[training.stage]]
+name = "all"
+epochs = 1
+learning_rate = 0.003
+mixers = 2
+attentions = 2
+depths = 2
+expands = 2
+widths = 2
+distillation = 1.0
+extremes = 0.2
+"""
+PRESETS = {"mbconv": PRESET, "bottleneck": BOTTLENECK, "metaformer": METAFORMER}
 """A preset with its training plan, small enough for the whole job, of each family."""
 
 
