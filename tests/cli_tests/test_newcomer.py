@@ -32,7 +32,8 @@ def newcomer(
     """Train, collect and search; return the chosen bundle's test accuracy by onnxruntime and by `nas evaluate`."""
     photographs = photograph_folder(folder / "photographs")
     data, net, out = ["--data", str(photographs)], str(folder / "net"), folder / "out"
-    run(["train", "--space", space, *data, "--out", net, "--epochs-scale", str(epochs_scale), "--quiet"], capsys)
+    scale = ["--epochs-scale", str(epochs_scale), "--batch-size", "16"]
+    run(["train", "--space", space, *data, "--out", net, *scale, "--quiet"], capsys)
     run(["collect", "--supernet", net, *data, "--pairs", "100", "--quantized-pairs", "100"], capsys)
     run(["search", "--device", device, "--supernet", net, *data, "--finalists", "3", "--out", str(out)], capsys)
     result = json.loads((out / "result.json").read_text())
@@ -60,6 +61,7 @@ def test_photographs_are_learned_on_a_simulated_device(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_photographs_are_learned_on_this_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    alone, evaluated = newcomer(tmp_path, "cifar10-mbv3", "cpu", 0.3, capsys)
-    assert alone == pytest.approx(evaluated, abs=0.03) and alone > 3 * CHANCE
+    alone, evaluated = newcomer(tmp_path, "fashion-mbv3", "cpu", 0.15, capsys)
+    assert alone == pytest.approx(evaluated, abs=0.03) and alone > 2 * CHANCE
