@@ -40,14 +40,14 @@ class CostRegression:
             UsageError: Fewer than ``MIN_NETWORKS`` networks, or a latency that is not positive and finite.
         """
         check_measured(genes, ms)
-        return weighted_sum(self.features, _weights(feature_matrix(self.features, genes), ms))
+        return weighted_sum(self.features, robust_weights(feature_matrix(self.features, genes), ms))
 
     def crossed(self, genes: Genes, ms: Floats, folds: NDArray[np.intp]) -> Floats:
         """Return each network's milliseconds by the fit without its fold, ``(n,)``; they must be ``check_measured``."""
         matrix, out = feature_matrix(self.features, genes), np.zeros(len(ms))
         for fold in np.unique(folds):
             held = folds == fold
-            out[held] = matrix[held] @ _weights(matrix[~held], ms[~held])
+            out[held] = matrix[held] @ robust_weights(matrix[~held], ms[~held])
         return out
 
 
@@ -63,8 +63,13 @@ def check_measured(genes: Genes, ms: Floats) -> None:
         raise UsageError(f"latency {ms[row]} ms of network {row}; allowed: positive and finite")
 
 
-def _weights(matrix: Floats, ms: Floats) -> Floats:
-    """Return non-negative milliseconds per unit of each feature."""
+def robust_weights(matrix: Floats, ms: Floats) -> Floats:
+    """Return non-negative milliseconds per unit of each feature, ``(features,)``.
+
+    Args:
+        matrix: Features of networks ``(n, features)``, none negative.
+        ms: Their milliseconds ``(n,)``, above 0.
+    """
     relative = matrix / ms[:, None]
     scale = np.sqrt((relative**2).mean(axis=0))
     scale[scale == 0] = np.inf  # a feature that no network has costs nothing
