@@ -53,13 +53,15 @@ def read_json(path: Path, schema: str, schema_version: int) -> dict[str, Any]:
             or version.
     """
     try:
-        document = _parse_json(read_bytes(path))
+        document = parse_json(read_bytes(path))
     except (ValueError, RecursionError) as error:
         raise FileFormatError(f"{path}: not a JSON file ({error})") from error
     return _check_schema(path, document, schema, schema_version)
 
 
-def _parse_json(text: str | bytes) -> Any:
+def parse_json(text: str | bytes) -> Any:
+    """Parse JSON whose numbers are finite; ValueError or RecursionError where it is not that."""
+
     def finite(literal: str) -> float:
         number = float(literal)
         return number if math.isfinite(number) else refuse(literal)
@@ -194,7 +196,7 @@ def read_tensors(path: Path, schema: str, schema_version: int) -> tuple[dict[str
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            header = _check_schema(path, _parse_json(metadata.get("hwnas", "null")), schema, schema_version)
+            header = _check_schema(path, parse_json(metadata.get("hwnas", "null")), schema, schema_version)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise FileFormatError(f"{path}: not a readable safetensors file ({error})") from error

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import onnx
 import pytest
+from ssh_server import shared_server
 from tiny_space import tiny_space
 
 from latency_tables import FULL, Device, Measurement, SimulatedDevice, get_device, list_devices
@@ -21,6 +22,7 @@ from nas.lock import exclusive
 DEVICES: dict[str, Callable[[], Device]] = {
     "cpu": lambda: get_device("cpu"),
     "simulated": SimulatedDevice,
+    "ssh": lambda: shared_server().device(),
 }
 
 SPACE = tiny_space()
