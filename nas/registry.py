@@ -20,10 +20,11 @@ def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> UsageError:
 
 @dataclass(frozen=True)
 class Entry:
-    """One registered thing: where it lives (``module:attribute``, imported on first use) and what it is for."""
+    """One registered thing: where it lives (``module:attribute``, imported on first use), what it is for, its cost."""
 
     target: str
     summary: str
+    cost: str = ""
 
     def load(self) -> Any:
         """Import and return the registered object."""
@@ -38,11 +39,11 @@ class Registry:
     kind: str
     entries: dict[str, Entry] = field(default_factory=dict)
 
-    def register(self, name: str, target: str, summary: str) -> None:
+    def register(self, name: str, target: str, summary: str, cost: str = "") -> None:
         """Add ``name``; ``target`` is ``module:attribute``."""
         if name in self.entries:
             raise ValueError(f"{self.kind} {name!r} is registered twice")
-        self.entries[name] = Entry(target, summary)
+        self.entries[name] = Entry(target, summary, cost)
 
     def names(self) -> list[str]:
         """Return the registered names in the order of registration."""

@@ -5,11 +5,11 @@ from nas.cli.output import print_json, print_table
 
 
 def strategies(json: Json = False) -> None:
-    """List the search strategies and what each is for."""
-    from nas.search import list_strategies
+    """List the search strategies: what each is for, and what it adds to the scoring of a candidate."""
+    from nas.search import STRATEGIES
 
-    found = list_strategies()
+    found = [(name, entry.summary, entry.cost) for name, entry in STRATEGIES.entries.items()]
     if json:
-        print_json([{"name": name, "summary": summary} for name, summary in found.items()])
+        print_json([{"name": name, "summary": summary, "cost": cost} for name, summary, cost in found])
     else:
-        print_table(("strategy", "what it is for"), list(found.items()))
+        print_table(("strategy", "what it is for", "adds a candidate"), found, numbers="  r")

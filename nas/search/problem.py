@@ -33,8 +33,18 @@ class Space(Protocol):
         """Length of a row."""
 
     @property
+    def cardinalities(self) -> NDArray[np.int64]:
+        """Number of values of each gene, ``(num_genes,)``."""
+
+    @property
     def size(self) -> int:
         """Exact number of distinct networks."""
+
+    def canonical(self, genes: Genes) -> Genes:
+        """Return the canonical rows of the same networks, for any genes that are in range."""
+
+    def encode(self, genes: Genes) -> NDArray[np.float32]:
+        """Return features ``(n, num_features)``, equal for equal networks, to learn from."""
 
     def sample(self, n: int, rng: np.random.Generator) -> Genes:
         """Draw ``(n, num_genes)``."""

@@ -33,19 +33,37 @@ class StrategyFactory(Protocol):
         """Build it for ``budget`` evaluations in all."""
 
 
-STRATEGIES = Registry("strategy")
+OPTUNA = "optuna:"  # what names begin with that end in one of Optuna's samplers, those below or any other
+
+OPTUNA_TARGET = "nas.search.optuna_samplers:OptunaStrategy"
+STRATEGIES = Registry("strategy")  # the last of each is what it adds to the scoring of a candidate
 STRATEGIES.register(
-    "evolution", "nas.search.evolution:Evolution", "NSGA-II on arrays, the whole front at once; the default"
+    "evolution", "nas.search.evolution:Evolution", "the whole front at once (NSGA-II on arrays); the default", "2 µs"
 )
-STRATEGIES.register("random", "nas.search.random:Random", "uniform sampling without repeats; the baseline")
+STRATEGIES.register("random", "nas.search.random:Random", "the baseline: uniform sampling without repeats", "1 µs")
+STRATEGIES.register(
+    "aging", "nas.search.aging:Aging", "noisy scores: regularised evolution, the oldest die however good", "15 µs"
+)
+STRATEGIES.register("local", "nas.search.local:Local", "small spaces: neighbours of the front, with restarts", "10 µs")
+STRATEGIES.register(
+    "linas", "nas.search.linas:Linas", "costly scores, 25 to some 1,000: a predictor is refitted each round", "4 ms"
+)
+STRATEGIES.register("optuna:nsgaii", OPTUNA_TARGET, "comparison: Optuna's NSGA-II", "4 ms")
+STRATEGIES.register("optuna:nsgaiii", OPTUNA_TARGET, "many objectives: Optuna's NSGA-III", "4 ms")
+STRATEGIES.register("optuna:tpe", OPTUNA_TARGET, "some hundred costly scores: Optuna's TPE", "40 ms")
+STRATEGIES.register("optuna:gp", OPTUNA_TARGET, "some ten costly scores: Optuna's Gaussian process", "0.5 s")
 
 
 def get_strategy(name: str) -> StrategyFactory:
-    """Return the factory registered under ``name``.
+    """Return the factory registered under ``name``, or that of any of Optuna's samplers, ``optuna:<sampler>``.
 
     Raises:
         UsageError: The name is unknown; the message lists the names.
     """
+    if name.startswith(OPTUNA):
+        from nas.search.optuna_samplers import with_sampler  # takes half a second to import
+
+        return with_sampler(name.removeprefix(OPTUNA))
     return STRATEGIES.get(name)
 
 

@@ -31,6 +31,11 @@ class ToySpace:
         return self.blocks + 1
 
     @property
+    def cardinalities(self) -> NDArray[np.int64]:
+        """Depths, then kinds of each block."""
+        return np.array([self.blocks, *[self.choices] * self.blocks])
+
+    @property
     def size(self) -> int:
         """Number of distinct chains of one block or more."""
         return sum(self.choices**depth for depth in range(1, self.blocks + 1))
@@ -53,6 +58,12 @@ class ToySpace:
     def crossover(self, a: Genes, b: Genes, rng: np.random.Generator) -> Genes:
         """Take each gene from one of the two parents."""
         return self.canonical(np.where(rng.random(a.shape) < 0.5, a, b))
+
+    def encode(self, genes: Genes) -> NDArray[np.float32]:
+        """Return each block's kind as one-hot features; a block left out is all zeros."""
+        there = np.arange(self.blocks) < self.blocks - genes[:, :1]
+        kinds = (genes[:, 1:, None] == np.arange(self.choices)) & there[:, :, None]
+        return kinds.reshape(len(genes), -1).astype(np.float32)
 
     def everything(self) -> Genes:
         """Return every network once, ``(size, num_genes)``."""

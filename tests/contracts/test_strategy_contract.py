@@ -8,28 +8,45 @@ import pytest
 from nas.errors import InfeasibleError
 from nas.search import Problem, get_strategy, list_strategies, search
 from nas.search.journal import CHECKED
+from nas.search.strategy import STRATEGIES as REGISTERED
 from nas.search.testing import ToySpace, toy_problem
 from search_spaces import get_space
 
-STRATEGIES = [
-    "evolution",
-    "random",
-]
+STRATEGIES = {  # to how many candidates a test may ask of it; below SLOW, the tests of it are slow ones
+    "evolution": 600,
+    "random": 600,
+    "aging": 600,
+    "local": 600,
+    "linas": 100,
+    "optuna:nsgaii": 100,
+    "optuna:nsgaiii": 100,
+    "optuna:tpe": 60,
+    "optuna:gp": 20,
+}
+SLOW = 100
 
 SPACE = ToySpace(blocks=8, choices=3)  # 9,840 networks
 BOTH = {"accuracy": "max", "latency_ms": "min"}
 
-every_strategy = pytest.mark.parametrize("name", STRATEGIES)
+every_strategy = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if most < SLOW else ()) for name, most in STRATEGIES.items()]
+)
+
+
+def few(name: str, count: int) -> int:
+    """Return ``count``, or as many as the strategy may be asked for."""
+    return min(count, STRATEGIES[name])
 
 
 def test_every_registered_strategy_is_held_to_the_contract() -> None:
-    assert list(list_strategies()) == STRATEGIES
+    assert list(list_strategies()) == list(STRATEGIES)
 
 
 @every_strategy
-def test_it_says_in_one_line_what_it_is_for(name: str) -> None:
+def test_it_says_in_one_line_what_it_is_for_and_what_it_costs(name: str) -> None:
     summary = list_strategies()[name]
-    assert summary and "\n" not in summary and len(summary) < 120
+    assert summary and "\n" not in summary and len(summary) < 80
+    assert REGISTERED.entries[name].cost
 
 
 @every_strategy
@@ -37,7 +54,7 @@ def test_it_asks_for_canonical_rows_no_more_than_wanted_and_none_twice(name: str
     problem = toy_problem(SPACE)
     strategy = get_strategy(name)(problem, 500, np.random.default_rng(0))
     asked = []
-    for n in (1, 7, 100, 392):
+    for n in (1, 7, few(name, 100), few(name, 392)):
         genes = strategy.ask(n)
         assert 1 <= len(genes) <= n
         assert genes.dtype == np.int8 and genes.shape[1] == SPACE.num_genes
@@ -53,8 +70,8 @@ def test_what_it_returned_and_was_told_stays_as_it_was(name: str) -> None:
     problem = toy_problem(SPACE)
     strategy = get_strategy(name)(problem, 300, np.random.default_rng(0))
     kept = []
-    for _ in range(5):
-        genes = strategy.ask(60)
+    for _ in range(3):
+        genes = strategy.ask(few(name, 60))
         scores = problem.score(genes)
         kept.append((genes, genes.copy(), scores, {key: values.copy() for key, values in scores.items()}))
         strategy.tell(genes, scores)
@@ -67,6 +84,7 @@ def test_what_it_returned_and_was_told_stays_as_it_was(name: str) -> None:
 @every_strategy
 @pytest.mark.parametrize("budget", [1, 2, 37, 600])
 def test_it_spends_the_budget_exactly(name: str, budget: int) -> None:
+    budget = few(name, budget)
     result = search(toy_problem(SPACE), name, budget=budget)
     assert result.evaluated == budget and not result.exhausted
     assert len(np.unique(result.history.genes, axis=0)) == budget
@@ -75,15 +93,15 @@ def test_it_spends_the_budget_exactly(name: str, budget: int) -> None:
 @every_strategy
 def test_a_small_budget_is_scored_in_several_batches(name: str) -> None:
     batches: list[int] = []
-    search(toy_problem(SPACE), name, budget=200, progress=lambda evaluated, front: batches.append(evaluated))
+    search(toy_problem(SPACE), name, budget=few(name, 200), progress=lambda evaluated, front: batches.append(evaluated))
     assert len(batches) >= 8
 
 
 @every_strategy
 def test_a_small_space_is_searched_to_its_last_network_and_no_further(name: str) -> None:
-    space = ToySpace(blocks=4, choices=3)
+    space = ToySpace(blocks=3, choices=3)
     result = search(toy_problem(space), name, budget=100_000)
-    assert result.exhausted and result.evaluated == space.size == 120
+    assert result.exhausted and result.evaluated == space.size == 39
 
 
 @every_strategy
@@ -101,7 +119,7 @@ def test_a_space_whose_size_is_overstated_still_comes_to_an_end(name: str) -> No
 @every_strategy
 def test_the_same_seed_gives_the_same_search_and_another_seed_another(name: str) -> None:
     problem = toy_problem(SPACE)
-    first, again, other = (search(problem, name, budget=400, seed=seed) for seed in (3, 3, 4))
+    first, again, other = (search(problem, name, budget=few(name, 400), seed=seed) for seed in (3, 3, 4))
     np.testing.assert_array_equal(first.history.genes, again.history.genes)
     np.testing.assert_array_equal(first.front.genes, again.front.genes)
     assert not np.array_equal(first.history.genes, other.history.genes)
@@ -125,7 +143,7 @@ def test_the_front_is_what_the_definition_says(name: str, objectives: dict, cons
         return {**plain.evaluate(genes), "size_mb": genes[:, 1:].sum(axis=1).astype(float)}
 
     problem = Problem(SPACE, objectives, constraints, evaluate)
-    result = search(problem, name, budget=300)
+    result = search(problem, name, budget=few(name, 300))
     losses, violations = problem.losses(result.history.scores), problem.violations(result.history.scores)
     expected = {
         row.tobytes()
@@ -139,13 +157,14 @@ def test_the_front_is_what_the_definition_says(name: str, objectives: dict, cons
 @every_strategy
 def test_an_impossible_constraint_ends_in_an_error_with_the_reachable_range(name: str) -> None:
     with pytest.raises(InfeasibleError, match=r"meets latency_ms ≤ 0\.1; reachable: latency_ms \d.* to \d"):
-        search(toy_problem(SPACE, constraints={"latency_ms": (None, 0.1)}), name, budget=500)
+        search(toy_problem(SPACE, constraints={"latency_ms": (None, 0.1)}), name, budget=few(name, 500))
 
 
 @every_strategy
-@pytest.mark.parametrize("stop_after", [0, 1, 150, 350])
-def test_an_interrupted_search_goes_on_to_the_same_result(name: str, stop_after: int, tmp_path: Path) -> None:
-    problem = toy_problem(SPACE)
+@pytest.mark.parametrize("share", [0, 0.001, 0.4, 0.9])
+def test_an_interrupted_search_goes_on_to_the_same_result(name: str, share: float, tmp_path: Path) -> None:
+    problem, budget = toy_problem(SPACE), few(name, 400)
+    stop_after = share * budget
     scored = 0
 
     def until_interrupted(genes: np.ndarray) -> dict[str, np.ndarray]:
@@ -157,16 +176,16 @@ def test_an_interrupted_search_goes_on_to_the_same_result(name: str, stop_after:
 
     state = tmp_path / "state.npz"
     with pytest.raises(KeyboardInterrupt):
-        search(Problem(SPACE, BOTH, {}, until_interrupted), name, budget=400, seed=5, storage=state)
+        search(Problem(SPACE, BOTH, {}, until_interrupted), name, budget=budget, seed=5, storage=state)
     calls = []
 
     def counted(genes: np.ndarray) -> dict[str, np.ndarray]:
         calls.append(len(genes))
         return dict(problem.evaluate(genes))
 
-    resumed = search(Problem(SPACE, BOTH, {}, counted), name, budget=400, seed=5, storage=state)
-    undisturbed = search(problem, name, budget=400, seed=5)
-    assert 400 - scored <= sum(calls) <= 400 - scored + CHECKED  # of what is stored, the first few
+    resumed = search(Problem(SPACE, BOTH, {}, counted), name, budget=budget, seed=5, storage=state)
+    undisturbed = search(problem, name, budget=budget, seed=5)
+    assert budget - scored <= sum(calls) <= budget - scored + CHECKED  # of what is stored, the first few
     np.testing.assert_array_equal(resumed.history.genes, undisturbed.history.genes)
     np.testing.assert_array_equal(resumed.front.scores["accuracy"], undisturbed.front.scores["accuracy"])
 
@@ -179,6 +198,7 @@ def test_it_searches_the_default_space(name: str) -> None:
         codes = space.block_codes(genes)
         return {"accuracy": codes.sum(axis=1) / 1e4, "latency_ms": (codes > 0).sum(axis=1) + 1.0}
 
-    result = search(Problem(space, BOTH, {}, evaluate), name, budget=2_000)
+    budget = few(name, 600)
+    result = search(Problem(space, BOTH, {}, evaluate), name, budget=budget)
     np.testing.assert_array_equal(result.front.genes, space.canonical(result.front.genes))
-    assert result.evaluated == 2_000
+    assert result.evaluated == budget
