@@ -4,6 +4,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ DEVICES = Registry("device")
 DEVICES.register(
     "cpu", "latency_tables.onnxruntime_cpu:OnnxRuntimeCpu", "this machine's processor, onnxruntime, one thread"
 )
+DEVICES.register(
+    "browser", "latency_tables.browser:Browser", "this machine's processor, onnxruntime-web in Chromium, one thread"
+)
 
 Note = Callable[[str], None]  # a line worth showing
 
@@ -33,12 +37,15 @@ class Device(ABC):
         runtime: The runtime that executes the model, with its version, as ``"onnxruntime 1.32.0"``.
         simulated: True where latencies are computed rather than measured; never shown as measured.
         wait_seconds: How long a measurement waits for another process that is measuring the device.
+        least_value_seconds: The inferences behind one value last at least this long, whatever the plan says: more than
+            usual where the device's clock is coarse.
     """
 
     name: str
     runtime: str
     simulated: bool = False
     wait_seconds: float = 300.0
+    least_value_seconds: float = 0.0
     _is_held: bool = False
 
     @property
@@ -118,6 +125,7 @@ class Device(ABC):
             DeviceError: A model cannot be loaded or run, or another process goes on measuring this device.
             OutputError: The lock file, in the cache, cannot be written.
         """
+        plan = replace(plan, value_seconds=max(plan.value_seconds, self.least_value_seconds))
         with self.exclusively(note):
             runners = {name: self.load(model) for name, model in models.items()}
             return measure_interleaved(

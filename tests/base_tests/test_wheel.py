@@ -37,6 +37,7 @@ def test_holds_our_packages_and_nothing_else(names: set[str]) -> None:
 def test_holds_every_module_and_every_data_file(names: set[str], repository: Path) -> None:
     data = ("search_spaces/presets", "supernets/pretrained", "supernets/datasets", "latency_tables/tables")
     ours = [path for package in PACKAGES for path in (repository / package).rglob("*.py")]
+    ours += [*repository.glob("latency_tables/browser/*.mjs")]
     ours += [path for folder in data for path in (repository / folder).rglob("*") if path.is_file()]
     wanted = {str(p.relative_to(repository)) for p in ours if "__pycache__" not in p.parts and p.suffix != ".part"}
     assert wanted - names == set()

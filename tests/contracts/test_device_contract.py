@@ -8,6 +8,7 @@ from pathlib import Path
 
 import onnx
 import pytest
+from browser_here import needs_browser, shared_browser
 from ssh_server import shared_server
 from tiny_space import tiny_space
 
@@ -20,6 +21,7 @@ from nas.files import cache_dir
 from nas.lock import exclusive
 
 DEVICES: dict[str, Callable[[], Device]] = {
+    "browser": shared_browser,
     "cpu": lambda: get_device("cpu"),
     "simulated": SimulatedDevice,
     "ssh": lambda: shared_server().device(),
@@ -28,7 +30,10 @@ DEVICES: dict[str, Callable[[], Device]] = {
 SPACE = tiny_space()
 QUICK = replace(FULL, min_rounds=3, max_rounds=3, warm_seconds=0.02, settle_seconds=0.05, value_seconds=0.005)
 
-every_device = pytest.mark.parametrize("name", DEVICES)
+NEEDS = {"browser": needs_browser}  # what is skipped where it cannot run
+every_device = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=NEEDS[name] if name in NEEDS else ()) for name in DEVICES]
+)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,159 @@
+"""Device ``browser``: this machine's processor under onnxruntime-web, WebAssembly with SIMD, in headless Chromium.
+
+Timed is what a page that calls ``session.run`` waits for, by the page's own clock. The clock of an isolated page ticks
+every 5 µs, so a value is made of more inferences than elsewhere. fp32 and u8s8 QDQ: int8 is on the menu only after a
+quantized convolution was seen in the runtime's profile as one integer kernel, and gave the right numbers; whether it
+is faster is another question, which the measurements answer.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from latency_tables.browser.chromium import find_chromium
+from latency_tables.browser.package import BINARY, NAME, OrtWeb, find_package
+from latency_tables.browser.page import Page, PageModel, Slot
+from latency_tables.device import Device
+from latency_tables.fingerprint import describe_cpu
+from latency_tables.int8_probe import PROBE_TOLERANCE, int8_probe
+from latency_tables.protocol import Runner
+from latency_tables.reference_net import REFERENCE_VERSION, reference_model
+from nas.errors import DeviceError
+from nas.files import sha256
+
+
+class Browser(Device):
+    """onnxruntime-web's WebAssembly provider in a page of its own, batch 1. The browser starts when it is needed.
+
+    Args:
+        name: Its name in tables and messages.
+        threads: How many threads the kernels use.
+        open_page: Starts the browser.
+
+    Raises:
+        DeviceError: There is no Chromium or no onnxruntime-web; the message says what to install.
+    """
+
+    least_value_seconds = 0.050
+
+    def __init__(
+        self, name: str = "browser", *, threads: int = 1, open_page: Callable[[OrtWeb, int], Page] = Page
+    ) -> None:
+        find_chromium()
+        self._package = find_package()
+        self._open_page = open_page
+        self._opened: Page | None = None
+        self._reference = reference_model().SerializeToString()
+        self.name, self.threads = name, threads
+        self.runtime = f"{NAME} {self._package.version}"
+
+    @cached_property
+    def precisions(self) -> tuple[str, ...]:
+        return ("fp32", "int8") if _executes_int8(self) else ("fp32",)
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            **describe_cpu(),
+            "runtime": NAME,
+            "runtime_version": self._package.version,
+            "runtime_sha256": sha256(self._package.folder / BINARY)[:16],
+            "browser": self.page().chromium.version,
+            "provider": "wasm",
+            "graph_optimization": "all",
+            "memory_arena": False,
+            "threads": self.threads,
+            "batch": 1,
+            "precisions": list(self.precisions),
+            "reference_version": REFERENCE_VERSION,
+            "reference_sha256": hashlib.sha256(self._reference).hexdigest()[:16],
+            "simulated": False,
+        }
+
+    def page(self) -> Page:
+        """Return the page, in a new browser if the last has ended."""
+        if self._opened is None or self._opened.chromium.closed:
+            self._opened = self._open_page(self._package, self.threads)
+        return self._opened
+
+    def session(self, model: bytes) -> "BrowserSession":
+        """Load a serialised ONNX model as it is timed.
+
+        Raises:
+            DeviceError: The runtime refuses the model.
+        """
+        return BrowserSession(self.page().load(model))
+
+    def load(self, model: bytes) -> Runner:
+        return _PageRunner(_fed(self.page().load(model)))
+
+    def reference(self) -> Runner:
+        return self.load(self._reference)
+
+    def executed_operators(self, model: bytes) -> Counter[str]:
+        """Return the operators that run when a model does, fused as the runtime fuses them, to their numbers."""
+        return _fed(self.page().load(model, profiled=True)).operators()
+
+
+class BrowserSession:
+    """A model in the browser, called as onnxruntime's sessions are; what it answers is what the device computes."""
+
+    def __init__(self, model: PageModel) -> None:
+        self._model = model
+
+    def get_inputs(self) -> Sequence[Slot]:
+        """Return the model's inputs."""
+        return self._model.inputs
+
+    def get_outputs(self) -> Sequence[Slot]:
+        """Return the model's outputs."""
+        return self._model.outputs
+
+    def run(self, output_names: Sequence[str] | None, input_feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """Run a batch.
+
+        Args:
+            output_names: Which outputs to return; None for all.
+            input_feed: The inputs by name, float32.
+
+        Raises:
+            DeviceError: The runtime refuses the inputs, or an output is not float32.
+        """
+        self._model.feed(input_feed)
+        names = [slot.name for slot in self._model.outputs] if output_names is None else output_names
+        return self._model.compute(names)
+
+
+class _PageRunner:
+    """A model with its inputs in the page, so that nothing but inference happens between two readings of the clock."""
+
+    def __init__(self, model: PageModel) -> None:
+        self._model = model
+
+    def run(self, count: int) -> float:
+        return self._model.time(count)
+
+
+def _fed(model: PageModel) -> PageModel:
+    """Give a model random inputs of its shapes, open sizes taken as 1."""
+    rng = np.random.default_rng(0)
+    for slot in model.inputs:
+        if slot.type != "float32":
+            raise DeviceError(f"input {slot.name!r} is a {slot.type!r:.40}; only float inputs can be timed")
+    shapes = {slot.name: [size if isinstance(size, int) else 1 for size in slot.shape] for slot in model.inputs}
+    model.feed({name: rng.standard_normal(shape, dtype=np.float32) for name, shape in shapes.items()})
+    return model
+
+
+def _executes_int8(device: Browser) -> bool:
+    """Return whether a u8s8 convolution runs as QLinearConv and agrees with arithmetic in full width."""
+    model, image, expected = int8_probe()
+    try:
+        executed = device.executed_operators(model)
+        result = device.session(model).run(None, {"input": image})[0]
+    except DeviceError:  # the kernel is missing
+        return False
+    return executed["QLinearConv"] == 1 and bool(np.abs(result - expected).max() <= PROBE_TOLERANCE)
