@@ -32,7 +32,7 @@ QUICK = replace(FULL, min_rounds=3, max_rounds=3, warm_seconds=0.02, settle_seco
 
 NEEDS = {"browser": needs_browser}  # what is skipped where it cannot run
 every_device = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=NEEDS[name] if name in NEEDS else ()) for name in DEVICES]
+    "name", [pytest.param(name, marks=NEEDS.get(name, ())) for name in DEVICES]
 )
 
 
