@@ -29,10 +29,6 @@ LAUNCHER = 'profile=$1; shift; "$@" 3<&0 4>&1 </dev/null >/dev/null; rm -rf -- "
 START_SECONDS, END_SECONDS, POLL_SECONDS = 60.0, 10.0, 0.02
 
 
-class ScriptError(Exception):
-    """What a script in the page threw: one line, untrusted."""
-
-
 def find_chromium() -> str:
     """Return the program: ``$HWNAS_CHROMIUM``, else the first of ``PROGRAMS`` that is on the path.
 
@@ -79,7 +75,7 @@ class Chromium:
         try:
             self.version = str(self.call("Browser.getVersion", seconds=START_SECONDS).get("product", "unknown"))
             self._show(url)
-        except ScriptError as error:
+        except RuntimeError as error:
             raise self._failed(f"shows no page: {error}") from error
         except BaseException:
             self.close()
@@ -93,14 +89,14 @@ class Chromium:
             seconds: How long it may take; then the browser is closed.
 
         Raises:
-            ScriptError: The script threw, or the browser refuses it.
+            RuntimeError: The script threw, or the browser refuses it; one line, untrusted.
             DeviceError: The browser ended, crashed or took too long.
         """
         script = {"expression": expression, "awaitPromise": True, "returnByValue": True}
         reply = self.call("Runtime.evaluate", script, seconds=seconds)
         if (thrown := reply.get("exceptionDetails")) is not None:
             exception = thrown.get("exception", {})
-            raise ScriptError(_one_line(exception.get("description") or exception.get("value") or thrown.get("text")))
+            raise RuntimeError(_one_line(exception.get("description") or exception.get("value") or thrown.get("text")))
         return reply.get("result", {}).get("value")
 
     def call(self, method: str, params: dict[str, Any] | None = None, *, seconds: float) -> dict[str, Any]:
@@ -123,7 +119,7 @@ class Chromium:
                 raise self._failed(f"speaks no DevTools ({_one_line(error)})") from error
         result = reply.get("result")
         if not isinstance(result, dict):
-            raise ScriptError(_one_line(reply.get("error")))
+            raise RuntimeError(_one_line(reply.get("error")))
         return result
 
     @property
@@ -155,7 +151,7 @@ class Chromium:
         self.call("Inspector.enable", seconds=START_SECONDS)  # tells of a crash
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
-            with contextlib.suppress(ScriptError):  # while the empty page gives way to this one
+            with contextlib.suppress(RuntimeError):  # while the empty page gives way to this one
                 if self.evaluate("document.readyState + location.href", seconds=START_SECONDS) == f"complete{url}":
                     return
             time.sleep(POLL_SECONDS)

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from latency_tables.browser.chromium import Chromium, ScriptError, find_chromium
+from latency_tables.browser.chromium import Chromium, find_chromium
 from latency_tables.browser.package import FILES, NAME, OrtWeb
 from latency_tables.browser.server import LoopbackServer
 from nas.errors import DeviceError
@@ -69,7 +69,7 @@ class Page:
             raise
         try:
             started = self.call("start", threads, seconds=START_SECONDS)
-        except ScriptError as error:
+        except RuntimeError as error:
             self.close()
             raise DeviceError(f"device 'browser': {NAME} {package.version} does not start: {error}") from error
         if not isinstance(started, dict) or started.get("isolated") is not True:
@@ -83,7 +83,7 @@ class Page:
         """Call a function of ``page.mjs`` and return what it returns.
 
         Raises:
-            ScriptError: It threw.
+            RuntimeError: It threw.
             DeviceError: The browser ended, crashed or took too long.
         """
         listed = ", ".join(json.dumps(argument) for argument in arguments)
@@ -106,7 +106,7 @@ class Page:
             self.call("release", unused)
             with self._server.offered(model) as url:
                 found = self.call("open", number, url, profiled)
-        except ScriptError as error:
+        except RuntimeError as error:
             self.refuse("load", error)
         loaded = PageModel(self, number, _slots(found, "inputs"), _slots(found, "outputs"))
         weakref.finalize(loaded, self._unused.append, number).atexit = False
@@ -120,7 +120,7 @@ class Page:
         """Call a function of ``page.mjs`` about the loaded model of that number; raises as ``refuse`` does."""
         try:
             return self.call(function, number, *arguments)
-        except ScriptError as error:
+        except RuntimeError as error:
             self.refuse("run", error)
 
     def feed(self, number: int, arrays: Mapping[str, np.ndarray]) -> None:
@@ -132,7 +132,7 @@ class Page:
             ]
             self.ask("feed", number, inputs)
 
-    def refuse(self, what: str, error: ScriptError) -> NoReturn:
+    def refuse(self, what: str, error: RuntimeError) -> NoReturn:
         """Raise the error for a model that threw; where memory ran out, close the browser: the runtime is broken."""
         runtime = f"model: {NAME} {self._package.version}"
         if any(sign in str(error).lower() for sign in OUT_OF_MEMORY):

@@ -31,9 +31,7 @@ SPACE = tiny_space()
 QUICK = replace(FULL, min_rounds=3, max_rounds=3, warm_seconds=0.02, settle_seconds=0.05, value_seconds=0.005)
 
 NEEDS = {"browser": needs_browser}  # what is skipped where it cannot run
-every_device = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=NEEDS.get(name, ())) for name in DEVICES]
-)
+every_device = pytest.mark.parametrize("name", [pytest.param(name, marks=NEEDS.get(name, ())) for name in DEVICES])
 
 
 @pytest.fixture(scope="module")
