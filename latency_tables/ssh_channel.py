@@ -76,6 +76,11 @@ class Channel:
             raise self.refused(error) from error
         self._is_open = True
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing can be asked any more."""
+        return not self.close.alive
+
     def ask(self, request: Mapping[str, Any], data: bytes = b"", *, seconds: float, max_line: int = MAX_LINE) -> Answer:
         """Ask one thing.
 

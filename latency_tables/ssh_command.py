@@ -24,6 +24,8 @@ ALIVE_SECONDS, ALIVE_COUNT = 5, 3  # a connection that is silent for so long is 
 OPTIONS = {
     "BatchMode": "yes",
     "StrictHostKeyChecking": "yes",
+    "VerifyHostKeyDNS": "no",
+    "NoHostAuthenticationForLocalhost": "no",
     "UpdateHostKeys": "no",
     "ConnectTimeout": str(CONNECT_SECONDS),
     "ServerAliveInterval": str(ALIVE_SECONDS),

@@ -29,8 +29,6 @@ class SshLink:
         runtime: What runs the models over there.
         threads: Threads that an inference may use.
         options: What else the runtime is told.
-        pauses: Seconds before each new try after a cut.
-        answer_seconds: How long an answer may take.
 
     Attributes:
         machine: What is over there, as ``ssh_answers.opened`` returns it.
@@ -39,18 +37,8 @@ class SshLink:
         DeviceError: The machine cannot be entered, or lacks what the runner needs.
     """
 
-    def __init__(
-        self,
-        host: SshHost,
-        *,
-        runtime: str,
-        threads: int,
-        options: Mapping[str, Any],
-        pauses: tuple[float, ...] = PAUSES,
-        answer_seconds: float = ANSWER_SECONDS,
-    ) -> None:
+    def __init__(self, host: SshHost, *, runtime: str, threads: int, options: Mapping[str, Any]) -> None:
         self.host, self._runtime, self._threads, self._options = host, runtime, threads, options
-        self._pauses, self._answer_seconds = pauses, answer_seconds
         self._one_at_a_time = threading.RLock()
         self._keys = itertools.count()
         self._unused: list[str] = []
@@ -121,7 +109,7 @@ class SshLink:
 
     def _retrying(self, attempt: Callable[[Channel], T]) -> T:
         with self._one_at_a_time:
-            for pause in (*self._pauses, None):
+            for pause in (*PAUSES, None):
                 try:
                     self._channel = self._channel or self._again()
                     return attempt(self._channel)
@@ -129,12 +117,12 @@ class SshLink:
                     self.close()
                     if pause is None:
                         raise DeviceError(
-                            f"{cut}, and so were the {len(self._pauses)} after it; see that the machine stays up and "
+                            f"{cut}, and so were the {len(PAUSES)} after it; see that the machine stays up and "
                             "has memory enough, then run this again"
                         ) from cut
                     time.sleep(pause)
                 except DeviceError:
-                    if self._channel is not None and not self._channel.close.alive:
+                    if self._channel is not None and self._channel.is_closed:
                         self._channel = None  # its answer was late or refused
                     raise
                 except BaseException:  # an interrupt leaves an answer that nobody waits for
@@ -181,7 +169,7 @@ class SshLink:
         data: bytes = b"",
         max_line: int = MAX_LINE,
     ) -> T:
-        answer = channel.ask(request, data, seconds=self._answer_seconds, max_line=max_line)
+        answer = channel.ask(request, data, seconds=ANSWER_SECONDS, max_line=max_line)
         try:
             if problem := failure(answer):
                 raise DeviceError(f"model: {self.runner} cannot {request['op']} it: {problem[1]}")

@@ -3,6 +3,7 @@
 import ast
 import os
 import signal
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from ssh_server import SshServer, eventually, shared_server
 from tiny_space import tiny_space
 
-from latency_tables import FULL, get_device
+from latency_tables import FULL, get_device, ssh_link
 from latency_tables.builder import timing_model
 from latency_tables.costs import Images
 from latency_tables.protocol import SlicedRunner
@@ -28,6 +29,12 @@ AWKWARD = 'it\'s "here" $(touch gone) `id` ; & | * ? %h ${HOME} ~ \\ #'
 @pytest.fixture(scope="module")
 def server() -> SshServer:
     return shared_server()
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ssh_link, "PAUSES", (0.05, 0.2, 1.0))
+    monkeypatch.setattr(ssh_link, "LOCK_SECONDS", 0.05)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +87,18 @@ def test_paths_with_quotes_spaces_and_shell_characters(server: SshServer, model:
 def test_a_python_in_the_home_folder_is_found_there() -> None:
     command = SshHost("pi@board", python="~/venv/bin/python").command()
     assert command[-1].startswith("exec ./venv/bin/python -c ") and command[-2] == "pi@board"
-    assert "StrictHostKeyChecking=yes" in command and "BatchMode=yes" in command
+
+
+def test_a_careless_configuration_of_ssh_loosens_nothing(tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    config.write_text(
+        "StrictHostKeyChecking no\nBatchMode no\nVerifyHostKeyDNS yes\nForwardAgent yes\nRemoteCommand id\n"
+    )
+    *arguments, _, host, _ = SshHost("pi@board").command()
+    asked = subprocess.run([*arguments, "-F", config, "-G", host], capture_output=True, text=True, check=True)
+    effective = set(asked.stdout.splitlines())
+    assert {"stricthostkeychecking true", "batchmode yes", "verifyhostkeydns false", "forwardagent no"} <= effective
+    assert not [line for line in effective if line.startswith("remotecommand id")]
 
 
 def test_a_connection_cut_in_the_middle_is_opened_again_and_the_measurement_goes_on(
@@ -103,8 +121,8 @@ def test_a_connection_cut_in_the_middle_is_opened_again_and_the_measurement_goes
 def test_a_connection_that_is_always_cut_is_given_up(server: SshServer, model: bytes) -> None:
     script = f'#!/bin/sh\n{sys.executable} "$@" | {{ read -r line; echo "$line"; kill $$; }}\n'
     host = SshHost(**server.entrance(python=server.python("dies", script)))
-    link = SshLink(host, runtime="onnxruntime", threads=1, options={}, pauses=(0.0, 0.0))
-    with pytest.raises(DeviceError, match=r"^\S+@127\.0\.0\.1: the connection was cut .*so were the 2 after it; see"):
+    link = SshLink(host, runtime="onnxruntime", threads=1, options={})
+    with pytest.raises(DeviceError, match=r"^\S+@127\.0\.0\.1: the connection was cut .*so were the 3 after it; see"):
         link.loaded(model)
     assert server.is_left()
 
@@ -130,6 +148,16 @@ def test_nothing_is_left_when_the_device_is_gone(server: SshServer, model: bytes
     assert server.guests() and server.temporary() and runner.run(1) > 0
     del runner, device
     assert server.is_left()
+
+
+def test_a_runner_that_nobody_asks_anything_leaves(tmp_path: Path) -> None:
+    code = (
+        "from latency_tables import ssh_runner as runner; runner.IDLE_SECONDS, runner.WATCH_MS = 0.1, 50; runner.main()"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    runner = subprocess.Popen([sys.executable, "-c", code], env=environment, stdin=subprocess.PIPE)
+    assert runner.wait(60) == 0 and not [*tmp_path.glob("hwnas-*")]
+    runner.stdin.close()
 
 
 def test_who_measures_the_other_machine_has_it_alone(server: SshServer) -> None:
@@ -162,7 +190,7 @@ def test_the_lock_is_taken_again_after_a_cut_and_freed_by_one(server: SshServer)
 
 
 def test_another_machine_at_the_same_address_is_not_taken_for_the_first(server: SshServer, model: bytes) -> None:
-    link = SshLink(SshHost(**server.entrance()), runtime="onnxruntime", threads=1, options={}, pauses=(0.0,))
+    link = SshLink(SshHost(**server.entrance()), runtime="onnxruntime", threads=1, options={})
     link.machine = {**link.machine, "runtime_version": "0.1"}
     server.cut()
     with pytest.raises(DeviceError, match=r"another machine or runtime answers than before; run this again"):

@@ -10,6 +10,7 @@ import onnx
 import pytest
 from ssh_server import SshServer, new_key, shared_server
 
+from latency_tables import ssh_link
 from latency_tables.reference_net import reference_model
 from latency_tables.ssh import SshDevice
 from latency_tables.ssh_command import SshHost
@@ -168,9 +169,10 @@ def test_times_that_cannot_be(server: SshServer, change: str, message: str) -> N
     assert server.is_left()
 
 
-def test_an_answer_that_does_not_come(server: SshServer) -> None:
+def test_an_answer_that_does_not_come(server: SshServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ssh_link, "ANSWER_SECONDS", 1.0)
     host = SshHost(**server.entrance(python=between(server, "loaded", "time.sleep(60)")))
-    link = SshLink(host, runtime="onnxruntime", threads=1, options={}, answer_seconds=1.0)
+    link = SshLink(host, runtime="onnxruntime", threads=1, options={})
     start = time.monotonic()
     with pytest.raises(DeviceError, match=r"no answer to 'load' in 1 s; see what it is at"):
         link.loaded(MODEL)
