@@ -134,7 +134,10 @@ class _PageRunner:
         self._model = model
 
     def run(self, count: int) -> float:
-        return self._model.time(count)
+        return self.run_slices(count, 1)[0]
+
+    def run_slices(self, count: int, slices: int) -> Sequence[float]:
+        return self._model.time(count, slices)
 
 
 def _fed(model: PageModel) -> PageModel:

@@ -159,21 +159,22 @@ class PageModel:
         """Set the inputs of the runs that follow, by name; float32 is all that a network of images wants."""
         self._page.feed(self._number, {name: np.ascontiguousarray(a, np.float32) for name, a in arrays.items()})
 
-    def time(self, count: int) -> float:
-        """Run ``count`` inferences back to back; return the seconds that they took by the page's clock.
+    def time(self, count: int, slices: int) -> list[float]:
+        """Run ``slices`` times ``count`` inferences back to back; return the seconds of each by the page's clock.
 
         Raises:
-            DeviceError: The model fails, or the time is none that can have passed.
+            DeviceError: The model fails, or the times are none that can have passed.
         """
         begin = time.perf_counter()
-        seconds = self._page.ask("time", self._number, count)
+        found = self._page.ask("time", self._number, count, slices)
         passed = time.perf_counter() - begin
-        if not _is_number(seconds) or not 0 < seconds <= passed + CLOCK_SLACK:
+        times = found if isinstance(found, list) else []
+        if len(times) != slices or not all(map(_is_time, times)) or sum(times) > passed + CLOCK_SLACK:
             raise DeviceError(
-                f"device 'browser': its page says that {count} inferences took {seconds!r:.40} s; allowed: above 0 and "
-                f"at most the {passed:.6f} s that passed here"
+                f"device 'browser': its page says that {slices} times {count} inferences took {found!r:.60} s; "
+                f"allowed: as many numbers above 0, together at most the {passed:.6f} s that passed here"
             )
-        return float(seconds)
+        return [float(each) for each in times]
 
     def compute(self, names: Sequence[str]) -> list[np.ndarray]:
         """Run once and return the outputs of these names.
@@ -232,5 +233,5 @@ def _is_size(size: Any) -> bool:
     return isinstance(size, int) and not isinstance(size, bool) and size >= 0
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _is_time(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf

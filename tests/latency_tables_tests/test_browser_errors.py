@@ -145,17 +145,19 @@ def test_a_page_that_loads_no_model(answer: dict[str, Any], reason: str, monkeyp
         lying(monkeypatch, answer).load(b"model")
 
 
-@pytest.mark.parametrize("seconds", [None, "1", True, 0, -1.0, 1e9, [1.0]])
+@pytest.mark.parametrize(
+    "seconds", [None, 1e-6, "1", [], [1e-6, 1e-6], [True], [0], [-1.0], [1e9], [float("nan")], [None]]
+)
 def test_a_time_that_cannot_have_passed_is_refused(seconds: object, monkeypatch: pytest.MonkeyPatch) -> None:
     runner = lying(monkeypatch, {"time": seconds}).load(b"model")
-    with pytest.raises(DeviceError, match=r"its page says that 3 inferences took .* s; allowed: above 0 and at most"):
+    with pytest.raises(
+        DeviceError, match=r"its page says that 1 times 3 inferences took .* s; allowed: as many numbers"
+    ):
         runner.run(3)
 
 
-def test_a_time_that_is_not_finite_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    runner = lying(monkeypatch, {"time": float("nan")}).load(b"model")
-    with pytest.raises(DeviceError, match="inferences took nan s"):
-        runner.run(3)
+def test_a_time_that_can_have_passed_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert lying(monkeypatch, {"time": [2e-6]}).load(b"model").run(3) == 2e-6
 
 
 def output(**changes: object) -> list[dict[str, object]]:
