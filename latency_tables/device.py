@@ -25,6 +25,9 @@ DEVICES.register(
 DEVICES.register(
     "browser", "latency_tables.browser:Browser", "this machine's processor, onnxruntime-web in Chromium, one thread"
 )
+DEVICES.register(
+    "bitfusion", "latency_tables.bitfusion:BitFusion", "an accelerator of 4 to 8 bits, modelled, not measured"
+)
 
 Note = Callable[[str], None]  # a line worth showing
 
@@ -51,7 +54,7 @@ class Device(ABC):
     @property
     @abstractmethod
     def precisions(self) -> tuple[str, ...]:
-        """The precisions that this device really executes, verified, ``"fp32"`` first."""
+        """The precisions that this device really executes, verified, the widest first."""
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:

@@ -31,9 +31,12 @@ def calibrate(
 
     Measures networks of the space on the device, fits its latency table and predictor, and prints their error on
     networks held out, beside the repeatability of the measurement. Kept in the user's cache by the device's
-    fingerprint, and reused until hardware or runtime change.
+    fingerprint, and reused until hardware or runtime change. Of a modelled device it prints what its model says.
     """
     from latency_tables import get_device
+    from latency_tables.bitfusion import BitFusion
+    from latency_tables.costs import Images
+    from latency_tables.modelled_report import modelled_report
     from nas.export import Progress
     from nas.export.scoring import calibrated, open_supernet
     from predictors.calibration import measured_so_far
@@ -44,6 +47,10 @@ def calibrate(
     untrained = supernet is None  # timing does not depend on the weights
     net = get_supernet(space or SPACE, pretrained=False) if untrained else open_supernet(str(supernet), space)
     preset = net.space.preset
+    if isinstance(on, BitFusion):
+        report = modelled_report(on, make_space(preset, on.precisions), Images(net.channels, net.classes))
+        print_json(report.to_dict()) if json else print("\n".join(report.lines()))
+        return
     menu = make_space(preset, [name for name in preset.precisions if name in on.precisions])
 
     def kept() -> str:

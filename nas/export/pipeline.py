@@ -140,7 +140,12 @@ def _find(job: SearchJob, supernet: Supernet, progress: Progress, scorer: Scorer
     """Calibrate, search and verify."""
     clock = _Clock()
     preset = supernet.space.preset
-    space = make_space(preset, [name for name in preset.precisions if name in job.device.precisions])
+    menu = [name for name in preset.precisions if name in job.device.precisions]
+    if not menu:
+        executed = f"device {job.device.name!r} executes {', '.join(job.device.precisions)}"
+        written = f"networks of {preset.name!r} are exported in {', '.join(preset.precisions)} only"
+        raise UsageError(f"{executed}; {written}; name a device that executes one of them")
+    space = make_space(preset, menu)
     if scorer is None:
         space = _known(job, space, supernet, progress)
     problem = job.problem(space)

@@ -31,6 +31,10 @@ def failed(arguments: list[str], capsys: pytest.CaptureFixture[str], code: int =
         (["search", "--device", "cpu", "--space", "fashion-mbv"], "Did you mean 'fashion-mbv3'?"),
         (["search", "--device", "cpu", "--strategy", "evolutoin"], "Did you mean 'evolution'?"),
         (["search", "--device", "cpu", "--supernet", "nowhere"], "error: unknown supernet 'nowhere'; there is:"),
+        (
+            ["search", "--device", "bitfusion"],
+            "device 'bitfusion' executes w8a8, w6a6, w4a4; networks of",
+        ),
         (["search", "--device", "cpu", "--latency", "-1"], "error: latency budget -1.0 ms; allowed: a number above 0"),
         (["search", "--device", "cpu", "--latency", "nan"], "error: latency budget nan ms; allowed: a number above 0"),
         (["search", "--device", "cpu", "--latency", "inf"], "error: latency budget inf ms; allowed: a number above 0"),

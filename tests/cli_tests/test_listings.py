@@ -50,6 +50,13 @@ def test_devices_with_what_they_execute(capsys: pytest.CaptureFixture[str]) -> N
     assert "cpu" in printed(["devices"], capsys)
 
 
+def test_a_modelled_device_is_calibrated_without_measuring(capsys: pytest.CaptureFixture[str]) -> None:
+    found = json.loads(printed(["calibrate", "--device", "bitfusion", "--json"], capsys))
+    assert found["simulated"] and found["energy_mj"]["w4a4"]["median"] < found["energy_mj"]["w8a8"]["median"]
+    text = printed(["calibrate", "--device", "bitfusion"], capsys)
+    assert "modelled, not measured" in text and "cannot be trained, exported or verified yet" in text
+
+
 def test_spaces_with_their_exact_size(capsys: pytest.CaptureFixture[str]) -> None:
     [space] = [s for s in json.loads(printed(["spaces", "--json"], capsys)) if s["name"] == "fashion-mbv3"]
     assert isinstance(space["networks"], int) and space["networks"] > 10**20

@@ -24,8 +24,11 @@ DEVICES: dict[str, Callable[[], Device]] = {
     "browser": shared_browser,
     "cpu": lambda: get_device("cpu"),
     "simulated": SimulatedDevice,
+    "bitfusion": lambda: get_device("bitfusion"),
     "ssh": lambda: shared_server().device(),
 }
+MODELLED = ("simulated", "bitfusion")  # computed, never shown as measured
+INTEGERS = ("bitfusion",)  # no floats: their menus are not of precisions that graphs are written in
 
 SPACE = tiny_space()
 QUICK = replace(FULL, min_rounds=3, max_rounds=3, warm_seconds=0.02, settle_seconds=0.05, value_seconds=0.005)
@@ -46,11 +49,12 @@ def test_every_registered_device_is_held_to_the_contract() -> None:
 
 
 @every_device
-def test_it_has_a_name_a_runtime_and_a_menu_that_begins_with_fp32(name: str) -> None:
+def test_it_has_a_name_a_runtime_and_a_menu_that_begins_with_the_widest(name: str) -> None:
     device = DEVICES[name]()
     assert device.name == name and device.runtime
-    assert device.precisions[0] == "fp32" and len(set(device.precisions)) == len(device.precisions)
-    assert device.simulated == (name == "simulated")
+    assert device.precisions[0] == ("w8a8" if name in INTEGERS else "fp32")
+    assert len(set(device.precisions)) == len(device.precisions)
+    assert device.simulated == (name in MODELLED)
 
 
 @every_device
@@ -85,6 +89,8 @@ class CountingRunner:
 
 @every_device
 def test_it_measures_what_its_menu_lists(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if name in INTEGERS:
+        pytest.skip(f"no graph is written in the precisions of {name!r} yet")
     device, runners = DEVICES[name](), {}
     models = {precision: timing_model(SPACE, SPACE.largest(precision), Images(1, 3)) for precision in device.precisions}
     for precision, model in models.items():
