@@ -7,6 +7,7 @@ is faster is another question, which the measurements answer.
 """
 
 import hashlib
+import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -99,10 +100,11 @@ class Browser(Device):
 
 
 class BrowserSession:
-    """A model in the browser, called as onnxruntime's sessions are; what it answers is what the device computes."""
+    """A model in the browser, called as onnxruntime's sessions are, also by several threads; it computes as is timed."""
 
     def __init__(self, model: PageModel) -> None:
         self._model = model
+        self._lock = threading.Lock()  # an input and its output belong together
 
     def get_inputs(self) -> Sequence[Slot]:
         """Return the model's inputs."""
@@ -122,9 +124,10 @@ class BrowserSession:
         Raises:
             DeviceError: The runtime refuses the inputs, or an output is not float32.
         """
-        self._model.feed(input_feed)
         names = [slot.name for slot in self._model.outputs] if output_names is None else output_names
-        return self._model.compute(names)
+        with self._lock:
+            self._model.feed(input_feed)
+            return self._model.compute(names)
 
 
 class _PageRunner:

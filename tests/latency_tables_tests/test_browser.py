@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,15 @@ def test_a_batch_is_run_image_by_image() -> None:
     assert session.get_outputs()[0].name == "logits" and together.shape == (3, 10)
     for row, image in zip(together, feeds["input"], strict=True):
         np.testing.assert_allclose(session.run(None, {"input": image[None]})[0][0], row, atol=1e-6 * np.abs(row).max())
+
+
+def test_two_threads_may_run_a_session() -> None:
+    session = shared_browser().session(reference_model().SerializeToString())
+    feeds = [{"input": image[None]} for image in np.random.default_rng(2).random((20, 3, 28, 28), np.float32)]
+    wanted = [session.run(None, feed)[0] for feed in feeds]
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda feed: session.run(None, feed)[0], feeds))
+    np.testing.assert_array_equal(found, wanted)
 
 
 def test_every_precision_on_its_menu_runs_every_convolution_in_it() -> None:

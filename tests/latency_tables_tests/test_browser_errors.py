@@ -14,6 +14,7 @@ from browser_here import running
 from latency_tables.browser import Browser
 from latency_tables.browser import chromium as chromium_module
 from latency_tables.browser import package as package_module
+from latency_tables.browser import pipe as pipe_module
 from nas.errors import DeviceError
 from nas.files import cache_dir
 
@@ -111,6 +112,13 @@ def test_a_package_that_is_not_whole_is_refused(package: Path) -> None:
 def test_a_browser_that_does_not_start(line: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program(tmp_path, monkeypatch, line)
     with pytest.raises(DeviceError, match=rf"^device 'browser': \S*/browser {reason}[^\n]*$"):
+        Browser().page()
+
+
+def test_a_message_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program(tmp_path, monkeypatch, "printf '%1000s' x >&4; sleep 0.2")
+    monkeypatch.setattr(pipe_module, "MAX_BYTES", 100)
+    with pytest.raises(DeviceError, match=r"speaks no DevTools \(a message above 100 bytes\)"):
         Browser().page()
 
 
