@@ -100,7 +100,7 @@ class Browser(Device):
 
 
 class BrowserSession:
-    """A model in the browser, called as onnxruntime's sessions are, also by several threads; it computes as is timed."""
+    """A model in the browser, as it is timed; called as onnxruntime's sessions are, also by several threads."""
 
     def __init__(self, model: PageModel) -> None:
         self._model = model
