@@ -7,7 +7,7 @@ a stage's first block, its pooling, and the sum are passes of their own.
 
 from math import log
 
-from latency_tables.costs import Amounts, PartCosts, padded
+from latency_tables.costs import Amounts, PartCosts, Step, convolution, padded
 from latency_tables.table import Part
 from search_spaces import BottleneckSpace, PartChoice
 from search_spaces.bottleneck_parts import BottleneckChoice, HeadChoice, StemChoice
@@ -62,6 +62,44 @@ class BottleneckCosts(PartCosts):
             "residual elements": after * out / 1e5,
             "pooled elements": before * enters / 1e5 if stride > 1 else 0.0,
         }
+
+    def steps(self, part: Part) -> list[Step]:
+        if isinstance(part.choice, StemChoice):
+            return self._stem_steps(part, part.choice)
+        if isinstance(part.choice, BottleneckChoice):
+            return self._block_steps(part, part.choice)
+        channels, side = self.entering(part)
+        return [
+            Step(side**2 * channels + channels),
+            convolution(channels, self.images.classes, pixels=1, before=1),
+        ]
+
+    def _stem_steps(self, part: Part, choice: StemChoice) -> list[Step]:
+        pixels, inside, width = (-(-part.resolution // 2)) ** 2, choice.inside, choice.width
+        after = self.space.feature_size(part.resolution, 0) ** 2
+        return [
+            convolution(self.images.channels, inside, pixels=pixels, before=part.resolution**2, kernel=3),
+            *[convolution(inside, inside, pixels=pixels, before=pixels, kernel=3)] * choice.depth,
+            convolution(inside, width, pixels=pixels, before=pixels, kernel=3),
+            Step((pixels + after) * width),
+        ]
+
+    def _block_steps(self, part: Part, choice: BottleneckChoice) -> list[Step]:
+        index, stride = self._place(part)
+        enters, middle, out = choice.in_width, choice.middle, choice.out_width
+        _, side = self.entering(part)
+        before, after = side**2, (-(-side // stride)) ** 2
+        waits, wrote = before * enters, after * out
+        steps = [
+            convolution(enters, middle, pixels=before, before=before),
+            convolution(middle, middle, pixels=after, before=before, kernel=3, waits=waits),
+            convolution(middle, out, pixels=after, before=after, waits=waits),
+        ]
+        if stride > 1:
+            steps.append(Step(waits + after * enters + wrote))
+        if index == 0:
+            steps.append(convolution(enters, out, pixels=after, before=after, waits=wrote))
+        return steps
 
     def counts(self, part: Part) -> Amounts:
         if isinstance(part.choice, StemChoice):

@@ -29,6 +29,57 @@ class Images:
     classes: int
 
 
+@dataclass(frozen=True)
+class Step:
+    """One step of a part for one image: a convolution, a matrix product, a pooling, a change of shape.
+
+    Attributes:
+        alive: Elements of activations that are alive while it runs.
+        macs: Multiply-adds.
+        weights: Elements of its weights.
+        biases: Elements of its biases.
+        scales: Channels that have a scale of their own in int8.
+        constants: Elements of other tensors, which int8 quantizes as a whole.
+        floats: Elements of tensors that stay fp32.
+    """
+
+    alive: int
+    macs: int = 0
+    weights: int = 0
+    biases: int = 0
+    scales: int = 0
+    constants: int = 0
+    floats: int = 0
+
+
+def convolution(
+    inside: int,
+    out: int,
+    *,
+    pixels: int,
+    before: int,
+    kernel: int = 1,
+    groups: int = 1,
+    waits: int = 0,
+    bias: bool = True,
+) -> Step:
+    """Return the step of a convolution or linear layer, its batch norm folded.
+
+    Args:
+        inside: Channels of its input.
+        out: Of its output.
+        pixels: Of its output.
+        before: Of its input.
+        kernel: Side of the kernel.
+        groups: Groups of channels.
+        waits: Elements that are alive beside its input and output.
+        bias: Whether it has one.
+    """
+    weights = inside // groups * out * kernel**2
+    alive = before * inside + pixels * out + waits
+    return Step(alive, pixels * weights, weights, out if bias else 0, out)
+
+
 class PartCosts(ABC):
     """What the parts of one space cost, for some images; amounts are scaled to be of the order of one.
 
@@ -44,6 +95,10 @@ class PartCosts(ABC):
     @abstractmethod
     def amounts(self, part: Part) -> Amounts:
         """Return what a part computes and moves, none negative, by name; each precision has its own of the name."""
+
+    @abstractmethod
+    def steps(self, part: Part) -> list[Step]:
+        """Return what a part does, step by step: exactly, where ``amounts`` are what time depends on."""
 
     @abstractmethod
     def counts(self, part: Part) -> Amounts:

@@ -10,7 +10,7 @@ output.
 from itertools import pairwise
 from math import log, prod
 
-from latency_tables.costs import VECTOR, Amounts, PartCosts, padded
+from latency_tables.costs import VECTOR, Amounts, PartCosts, Step, convolution, padded
 from latency_tables.table import Part
 from search_spaces import BlockChoice, MBConvSpace, PartChoice
 
@@ -58,6 +58,50 @@ class MBConvCosts(PartCosts):
             "residual": residual,
             "residual elements": residual * after * position.out_width / 1e4,
         }
+
+    def steps(self, part: Part) -> list[Step]:
+        if isinstance(part.choice, BlockChoice):
+            return self._block_steps(part, part.choice)
+        return self._stem_steps(part) if part.name == "stem" else self._head_steps(part)
+
+    def _stem_steps(self, part: Part) -> list[Step]:
+        preset, before = self.space.preset, part.resolution**2
+        after, width, out = self.space.feature_size(part.resolution, 0) ** 2, preset.stem_width, preset.stem_block_width
+        steps = [convolution(self.images.channels, width, pixels=after, before=before, kernel=3)]
+        if out:
+            waits = after * width if out == width else 0
+            steps.append(convolution(width, width, pixels=after, before=after, kernel=3, groups=width))
+            steps.append(convolution(width, out, pixels=after, before=after, waits=waits))
+        return steps
+
+    def _block_steps(self, part: Part, choice: BlockChoice) -> list[Step]:
+        position, middle, kernel = self.space.block_positions[part.number - 1], choice.middle, choice.kernel
+        _, side = self.entering(part)
+        before, after = side**2, (-(-side // position.stride)) ** 2
+        waits = before * position.in_width if position.residual else 0
+        steps = [
+            convolution(position.in_width, middle, pixels=before, before=before),
+            convolution(middle, middle, pixels=after, before=before, kernel=kernel, groups=middle, waits=waits),
+        ]
+        if position.se:
+            squeezed, waits_se = self.space.preset.squeezed(middle), after * middle + waits
+            steps += [
+                convolution(middle, squeezed, pixels=1, before=1, waits=waits_se),
+                convolution(squeezed, middle, pixels=1, before=1, waits=waits_se),
+            ]
+        return [*steps, convolution(middle, position.out_width, pixels=after, before=after, waits=waits)]
+
+    def _head_steps(self, part: Part) -> list[Step]:
+        preset = self.space.preset
+        channels, side = self.entering(part)
+        width, mixed = preset.head_width, preset.head_mix_width
+        steps = [
+            convolution(channels, width, pixels=side**2, before=side**2),
+            Step(side**2 * width + width),
+        ]
+        if mixed:
+            steps.append(convolution(width, mixed, pixels=1, before=1, bias=False))
+        return [*steps, convolution(mixed or width, self.images.classes, pixels=1, before=1)]
 
     def counts(self, part: Part) -> Amounts:
         if not isinstance(part.choice, BlockChoice):

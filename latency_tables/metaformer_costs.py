@@ -7,7 +7,7 @@ into tokens are passes of their own.
 
 from math import log
 
-from latency_tables.costs import Amounts, PartCosts, padded
+from latency_tables.costs import Amounts, PartCosts, Step, convolution, padded
 from latency_tables.table import Part
 from search_spaces import MetaformerSpace, PartChoice
 from search_spaces.metaformer_parts import ATTENTION, FormerChoice, FormerHeadChoice, FormerStemChoice
@@ -74,6 +74,62 @@ class MetaformerCosts(PartCosts):
             "score macs": tokens**2 * preset.heads * (preset.key_width + preset.value_width) / 1e5,
             "score elements": tokens**2 * preset.heads / 1e4,
         }
+
+    def steps(self, part: Part) -> list[Step]:
+        choice = part.choice
+        if isinstance(choice, FormerStemChoice):
+            inside, first = choice.width // 2, (-(-part.resolution // 2)) ** 2
+            second = self.space.feature_size(part.resolution, 0) ** 2
+            return [
+                convolution(self.images.channels, inside, pixels=first, before=part.resolution**2, kernel=3),
+                convolution(inside, choice.width, pixels=second, before=first, kernel=3),
+            ]
+        if isinstance(choice, FormerChoice):
+            return self._block_steps(part, choice)
+        assert isinstance(choice, FormerHeadChoice)
+        width, side = self.entering(part)
+        return [
+            *[Step(2 * side**2 * width)] * choice.flattens,
+            Step(2 * side**2 * width, floats=2 * width),
+            Step(side**2 * width + width),
+            convolution(width, self.images.classes, pixels=1, before=1),
+        ]
+
+    def _block_steps(self, part: Part, choice: FormerChoice) -> list[Step]:
+        pixels, width, hidden = self._pixels(part), choice.width, choice.hidden
+        _, side = self.entering(part)
+        waits, steps = pixels * width, []
+        if self.space.index_of[part.number - 1] == 0 and self.space.stage_of[part.number - 1] > 0:
+            steps.append(convolution(choice.in_width, width, pixels=pixels, before=side**2, kernel=3))
+        token = choice.mixer == ATTENTION
+        if token:
+            steps += [Step(2 * waits)] * choice.flattens + self._attention_steps(pixels, width)
+            steps.append(Step(2 * waits, floats=2 * width))
+        elif choice.mixer == "pool":
+            steps.append(Step(3 * waits, constants=2 * width))
+        else:
+            steps.append(convolution(width, width, pixels=pixels, before=pixels, kernel=3, groups=width))
+        return [
+            *steps,
+            convolution(width, hidden, pixels=pixels, before=pixels, waits=waits if token else 0),
+            convolution(hidden, width, pixels=pixels, before=pixels, waits=waits),
+        ]
+
+    def _attention_steps(self, tokens: int, width: int) -> list[Step]:
+        """Return norm, queries, keys and values, their split, scores, mixing, projection; the input waits for a sum."""
+        preset = self.space.preset
+        waits, scores = tokens * width, tokens**2 * preset.heads
+        values, keys = tokens * preset.heads * preset.value_width, tokens * preset.heads * preset.key_width
+        three = 2 * keys + values
+        return [
+            Step(2 * waits, floats=2 * width),
+            convolution(width, three // tokens, pixels=tokens, before=tokens, waits=waits),
+            Step(waits + 2 * three),
+            Step(waits + three + scores, macs=scores * preset.key_width, constants=scores),
+            Step(waits + scores + 2 * values, macs=scores * preset.value_width),
+            Step(waits + 2 * values),
+            convolution(values // tokens, width, pixels=tokens, before=tokens, waits=waits),
+        ]
 
     def counts(self, part: Part) -> Amounts:
         if not isinstance(part.choice, FormerChoice):

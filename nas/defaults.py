@@ -2,4 +2,5 @@
 
 SPACE = "fashion-mbv3"  # a supernet ships under the same name
 BUDGET = 400_000  # candidates scored: seconds
+STUDY_BUDGET = 2_000  # where each is a trial of an Optuna study: minutes
 FINALISTS, MOST_FINALISTS = 8, 64

@@ -10,7 +10,7 @@ from nas.cli.interrupt import kept_after_interrupt
 from nas.cli.options import Data, Device, Json, Quiet, Seed, Space, Supernet
 from nas.cli.output import print_json
 from nas.cli.progress import progress_on
-from nas.defaults import BUDGET, FINALISTS, MOST_FINALISTS, SPACE
+from nas.defaults import BUDGET, FINALISTS, MOST_FINALISTS, SPACE, STUDY_BUDGET
 
 
 def search(
@@ -34,7 +34,15 @@ def search(
     strategy: Annotated[
         str, typer.Option("--strategy", metavar="NAME", help="How to search; `nas strategies` lists them.")
     ] = "evolution",
-    budget: Annotated[int, typer.Option("--budget", metavar="N", min=1, help="Candidates to score.")] = BUDGET,
+    budget: Annotated[
+        int | None,
+        typer.Option(
+            "--budget",
+            metavar="N",
+            min=1,
+            help=f"Candidates to score: {BUDGET:,} if nothing is said, {STUDY_BUDGET:,} in an Optuna storage.",
+        ),
+    ] = None,
     seed: Seed = 0,
     finalists: Annotated[
         int, typer.Option("--finalists", metavar="N", min=1, max=MOST_FINALISTS, help="Networks to export and measure.")
@@ -44,8 +52,13 @@ def search(
         typer.Option("--out", metavar="DIR", help="New folder of the results; without it, nas-search/DEVICE-TIME."),
     ] = None,
     storage: Annotated[
-        Path | None,
-        typer.Option("--storage", metavar="FILE", help="Keep the search's state in it; go on from it if it exists."),
+        str | None,
+        typer.Option(
+            "--storage",
+            metavar="PLACE",
+            help="Keep the search's state there and go on from it: a file, or, to share the search between processes, "
+            "an Optuna storage, FILE.db or a URL (postgresql://, journal://, grpc://).",
+        ),
     ] = None,
     recalibrate: Annotated[
         bool, typer.Option("--recalibrate", help="Measure the device anew, even if it is known.")
@@ -67,6 +80,7 @@ def search(
     from nas.export import Progress, SearchJob, run_search
     from nas.export.result import SCHEMA, SCHEMA_VERSION, result_content
     from nas.search import get_strategy
+    from nas.search.storages import storage_url
     from search_spaces import get_space
     from supernets import list_supernets
 
@@ -88,7 +102,7 @@ def search(
         data=data,
         limit_ms=latency,
         strategy=strategy,
-        budget=budget,
+        budget=budget or (STUDY_BUDGET if storage_url(storage) else BUDGET),
         seed=seed,
         finalists=finalists,
         recalibrate=recalibrate,
@@ -109,9 +123,11 @@ def search(
         raise typer.Exit(1)
 
 
-def _kept(device: str, storage: Path | None) -> str:
+def _kept(device: str, storage: str | None) -> str:
     """Return what an interrupted job leaves: nothing in the output folder, what is known of the device in the cache."""
     from nas.files import cache_dir
+    from nas.search.storages import without_password
 
-    state = f", the search's state in {storage}" if storage is not None and storage.exists() else ""
+    there = storage is not None and ("://" in storage or Path(storage).exists())
+    state = f", the search's state in {without_password(storage)}" if there and storage else ""
     return f"kept: what the calibration of {device} measured, in {cache_dir()}{state}; the same command goes on"

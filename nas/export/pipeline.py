@@ -59,7 +59,7 @@ class SearchJob:
         seed: Of everything random.
         finalists: Networks of the predicted front to verify.
         recalibrate: Whether to measure the device anew even if its calibration is known.
-        storage: File of the search's state, to go on from; None keeps none.
+        storage: File of the search's state or URL of an Optuna storage, to go on from; None keeps none.
         plan: The measuring protocol's numbers for the verification.
     """
 
@@ -74,7 +74,7 @@ class SearchJob:
     seed: int = 0
     finalists: int = FINALISTS
     recalibrate: bool = False
-    storage: Path | None = None
+    storage: str | Path | None = None
     untrained: bool = False
     accuracy_predictor: Path | None = None
     plan: MeasuringPlan = FULL
@@ -84,7 +84,8 @@ class SearchJob:
             raise UsageError(f"latency budget {self.limit_ms} ms; allowed: a number above 0")
         if not 1 <= self.finalists <= MOST_FINALISTS:
             raise UsageError(f"{self.finalists} finalists; allowed: 1 to {MOST_FINALISTS}")
-        if self.storage is not None and self.out.resolve() in self.storage.resolve().parents:
+        in_file = self.storage is not None and "://" not in str(self.storage)
+        if in_file and self.out.resolve() in Path(str(self.storage)).resolve().parents:
             raise UsageError(f"storage {self.storage} is in the output folder {self.out}; put it elsewhere")
         if self.untrained and self.data is not None:
             raise UsageError(f"images {self.data} for untrained weights; name the supernet, or leave out the images")

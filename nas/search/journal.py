@@ -42,9 +42,9 @@ class Journal:
 
     def __init__(self, problem: Problem, strategy: str, budget: int, seed: int, path: Path | None):
         self._problem, self._path = problem, path
-        self._identity = _identity(problem, strategy, budget, seed)
+        self._identity = identity_of(problem, strategy, budget, seed)
         self._parts: list[Scored] = []
-        self._stored = _nothing(problem)
+        self._stored = nothing(problem)
         if path is not None and exists(path):
             self._stored = _load(path, problem, self._identity)
         self._saved = len(self._stored)
@@ -66,7 +66,7 @@ class Journal:
                     "wrote it: remove it to start anew"
                 )
             if self.evaluated == 0:
-                self._check_scores(scored.take(np.arange(min(CHECKED, len(scored)))))
+                check_scores(self._problem, scored.take(np.arange(min(CHECKED, len(scored)))), str(self._path))
         else:
             scored = Scored(genes, self._problem.score(genes))
         self._parts.append(scored)
@@ -75,22 +75,10 @@ class Journal:
             self._save()
         return scored
 
-    def _check_scores(self, stored: Scored) -> None:
-        now = self._problem.score(stored.genes)
-        for name in self._problem.names:
-            wrong = ~np.isclose(stored.scores[name], now[name], rtol=TOLERANCE)
-            if wrong.any():
-                row = int(np.argmax(wrong))
-                raise UsageError(
-                    f"{self._path} holds a search with {name} {stored.scores[name][row]:.4g} where this one gives "
-                    f"{now[name][row]:.4g}: of another device, calibration, supernet or predictor; name another file "
-                    "or remove this one"
-                )
-
     def history(self) -> Scored:
         """Return everything scored so far, in order."""
         if not self._parts:
-            return _nothing(self._problem)
+            return nothing(self._problem)
         self._parts = [Scored.join(self._parts)]
         return self._parts[0]
 
@@ -121,14 +109,35 @@ def check_state(path: Path, problem: Problem, strategy: str, budget: int, seed: 
         UsageError: It is the state of another search; the message says in what.
     """
     if exists(path):
-        _load(path, problem, _identity(problem, strategy, budget, seed))
+        _load(path, problem, identity_of(problem, strategy, budget, seed))
 
 
-def _nothing(problem: Problem) -> Scored:
+def check_scores(problem: Problem, stored: Scored, where: str) -> None:
+    """Check that stored scores are those that a problem gives, where it gives the same scores again.
+
+    Raises:
+        UsageError: They are not; the message names ``where`` they are stored.
+    """
+    if not problem.repeatable or len(stored) == 0:
+        return
+    now = problem.score(stored.genes)
+    for name in problem.names:
+        wrong = ~np.isclose(stored.scores[name], now[name], rtol=TOLERANCE)
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise UsageError(
+                f"{where} holds a search with {name} {stored.scores[name][row]:.4g} where this one gives "
+                f"{now[name][row]:.4g}: of another device, calibration, supernet or predictor; name another file "
+                "or remove this one"
+            )
+
+
+def nothing(problem: Problem) -> Scored:
+    """Return no candidates, with the scores that the problem needs."""
     return Scored(np.empty((0, problem.space.num_genes), np.int8), {name: np.empty(0) for name in problem.names})
 
 
-def _identity(problem: Problem, strategy: str, budget: int, seed: int) -> dict[str, Any]:
+def identity_of(problem: Problem, strategy: str, budget: int, seed: int) -> dict[str, Any]:
     """Return what must agree for a stored state to be this search's."""
     return {
         "space": problem.space.name,

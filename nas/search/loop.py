@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,7 +12,11 @@ from nas.errors import InfeasibleError, UsageError
 from nas.search.journal import Journal, check_state
 from nas.search.problem import Bounds, Problem
 from nas.search.result import Scored, SearchResult, front_of
+from nas.search.storages import open_storage, storage_url
 from nas.search.strategy import get_strategy
+
+if TYPE_CHECKING:
+    from nas.search.study import Study
 
 PROBE_SHARE = 0.05  # of the budget: what each end of a constrained score may cost where nothing feasible was found
 
@@ -31,8 +36,10 @@ def search(
         strategy: Name of a registered strategy; ``list_strategies()`` lists them.
         budget: Number of candidates to score; fewer are where the space holds no more.
         seed: Same problem, strategy, budget and seed: same result.
-        storage: File that keeps the state, written every few seconds and when the search ends or is interrupted. Where
-            it exists, the search goes on from it, to the same result as if it had never stopped.
+        storage: File that keeps the state, written every few seconds and when the search ends or is interrupted, or
+            the URL of an Optuna storage (``storages``), in which each candidate is a trial that any process of the same
+            search may score. Where it exists, the search goes on from it, to the same result as if it had never
+            stopped.
         progress: Called after each batch with the number of candidates scored and the front so far.
 
     Raises:
@@ -43,7 +50,7 @@ def search(
     check_search(problem, strategy, budget, seed, storage)
     started = time.monotonic()
     proposer = get_strategy(strategy)(problem, budget, np.random.default_rng(seed))
-    journal = Journal(problem, strategy, budget, seed, None if storage is None else Path(storage))
+    journal = _open(problem, strategy, budget, seed, storage)
     front = front_of(problem, journal.history())
     exhausted = False
     with journal:
@@ -66,14 +73,26 @@ def check_search(problem: Problem, strategy: str, budget: int, seed: int, storag
     """Check what ``search`` is to be given, before the work that makes a problem's scores; nothing is scored.
 
     Raises:
-        UsageError: The strategy is unknown, the budget is not positive, or ``storage`` holds another search.
+        UsageError: The strategy is unknown, the budget is not positive, or ``storage`` holds another search or cannot
+            be opened.
         FileFormatError: ``storage`` is damaged.
     """
     if budget < 1:
         raise UsageError(f"budget {budget}; allowed: at least 1 candidate")
     get_strategy(strategy)
-    if storage is not None:
+    if url := storage_url(storage):
+        open_storage(url)
+    elif storage is not None:
         check_state(Path(storage), problem, strategy, budget, seed)
+
+
+def _open(problem: Problem, strategy: str, budget: int, seed: int, storage: str | Path | None) -> "Journal | Study":
+    """Return what scores candidates and keeps the scores."""
+    if url := storage_url(storage):
+        from nas.search.study import Study  # takes half a second to import
+
+        return Study(problem, strategy, budget, seed, url)
+    return Journal(problem, strategy, budget, seed, None if storage is None else Path(storage))
 
 
 def _infeasible(problem: Problem, history: Scored, probe: int, seed: int) -> InfeasibleError:

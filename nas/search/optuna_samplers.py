@@ -6,13 +6,11 @@ some trials, a mutant of its last proposal is enqueued in the study instead. Obj
 Optuna's (at most 0 is feasible).
 """
 
-import contextlib
 import functools
 import importlib
 import inspect
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeGuard
+from collections.abc import Mapping, Sequence
+from typing import TypeGuard
 
 import numpy as np
 import optuna
@@ -22,6 +20,7 @@ from nas.errors import UsageError
 from nas.registry import unknown_name
 from nas.search.offspring import no_rows, unseen_mutants
 from nas.search.problem import Genes, Problem
+from nas.search.storages import quiet_optuna
 from nas.search.strategy import StrategyFactory
 from nas.search.unique import Seen
 
@@ -88,7 +87,7 @@ class OptunaStrategy:
         sampler: Sampler,
     ):
         self._problem, self._space, self._rng = problem, problem.space, rng
-        with _quiet():
+        with quiet_optuna():
             made = sampler(seed=int(rng.integers(2**31)))  # type: ignore[call-arg]
             self._study = optuna.create_study(sampler=made, directions=["minimize"] * len(problem.objectives))
         self._batch = max(1, min(getattr(made, "population_size", 1), -(-budget // 10)))
@@ -151,16 +150,3 @@ class OptunaStrategy:
         for trial, row, loss, violation in zip(self._asked, genes, losses, violations, strict=True):
             self._known[row.tobytes()] = loss, violation
             self._tell_one(trial, loss, violation)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Let Optuna say nothing of new studies and experimental samplers."""
-    level: Any = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            yield
-    finally:
-        optuna.logging.set_verbosity(level)

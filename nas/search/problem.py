@@ -66,6 +66,8 @@ class Problem:
         constraints: Name to ``(low, high)``, both inclusive; None leaves that side open.
         evaluate: Genes ``(n, num_genes)`` to ``{name: (n,)}`` with finite values for every objective and constraint;
             more names are kept in the history. It must not change the genes.
+        repeatable: Whether the same genes score the same again; what is measured does not. Then scores that a storage
+            holds are compared with new ones before they are believed.
 
     Raises:
         UsageError: No objective, an unknown direction, or bounds that are crossed or not numbers.
@@ -75,6 +77,7 @@ class Problem:
     objectives: Mapping[str, str]
     constraints: Mapping[str, Bounds]
     evaluate: Callable[[Genes], Mapping[str, NDArray[np.floating]]]
+    repeatable: bool = True
 
     def __post_init__(self) -> None:
         if not self.objectives:
