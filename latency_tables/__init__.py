@@ -1,6 +1,6 @@
 """What a network costs: devices, the measuring protocol, and the tables built with them."""
 
-from latency_tables.device import Device, get_device, list_devices
+from latency_tables.device import Device, get_device, list_devices, list_runtimes
 from latency_tables.measurement import Measurement
 from latency_tables.protocol import FULL, MeasuringPlan
 from latency_tables.simulated import SimulatedDevice
@@ -16,4 +16,5 @@ __all__ = [
     "TableIdentity",
     "get_device",
     "list_devices",
+    "list_runtimes",
 ]

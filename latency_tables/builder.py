@@ -4,15 +4,17 @@ import torch
 
 from latency_tables.costs import Images
 from nas.compression import quantize_graph
+from nas.compression.qdq import FORM
 from search_spaces import Genes, SearchSpace
 from supernets.families import make_subnet
 from supernets.graph import to_onnx
 
 
-def timing_model(space: SearchSpace, row: Genes, images: Images) -> bytes:
+def timing_model(space: SearchSpace, row: Genes, images: Images, form: str = FORM) -> bytes:
     """Return the ONNX graph of one row ``(num_genes,)``, as exported models have it, batch axis left open.
 
-    Weights are random and activation ranges fixed: neither changes which kernels run.
+    Weights are random and activation ranges fixed: neither changes which kernels run. ``form`` is the device's form of
+    int8.
     """
     candidate = space.candidate(row)
     with torch.random.fork_rng(devices=[]):
@@ -20,5 +22,5 @@ def timing_model(space: SearchSpace, row: Genes, images: Images) -> bytes:
         subnet = make_subnet(space, candidate, channels=images.channels, classes=images.classes).eval()
     graph = to_onnx(subnet, images.channels, candidate.resolution, batch="N")
     if any(precision != "fp32" for precision in candidate.precisions):
-        graph = quantize_graph(graph, dict(subnet.units()), None)
+        graph = quantize_graph(graph, dict(subnet.units()), None, form=form)
     return bytes(graph.SerializeToString())

@@ -6,17 +6,21 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from latency_tables.fingerprint import digest
 from latency_tables.measurement import Measurement
+from latency_tables.profile import RUNTIMES, read_profile
 from latency_tables.protocol import FULL, MeasuringPlan, Progress, Runner, measure_interleaved
 from nas.errors import DeviceError
 from nas.files import cache_dir, read_bytes
 from nas.lock import exclusive
 from nas.registry import Registry
+
+if TYPE_CHECKING:
+    from nas.compression import Session
 
 DEVICES = Registry("device")
 DEVICES.register(
@@ -28,6 +32,8 @@ DEVICES.register(
 DEVICES.register(
     "bitfusion", "latency_tables.bitfusion:BitFusion", "an accelerator of 4 to 8 bits, modelled, not measured"
 )
+DEVICES.register("cpu-2t", "latency_tables.onnxruntime_cpu:two_threads", "the same with two threads")
+DEVICES.register("openvino", "latency_tables.openvino_cpu:OpenVinoCpu", "the same processor, OpenVINO, one thread")
 
 Note = Callable[[str], None]  # a line worth showing
 
@@ -39,6 +45,7 @@ class Device(ABC):
         name: What ``--device`` calls it.
         runtime: The runtime that executes the model, with its version, as ``"onnxruntime 1.32.0"``.
         simulated: True where latencies are computed rather than measured; never shown as measured.
+        occupies: What it keeps busy while it is measured, where other devices may too; None for itself alone.
         wait_seconds: How long a measurement waits for another process that is measuring the device.
         least_value_seconds: The inferences behind one value last at least this long, whatever the plan says: more than
             usual where the device's clock is coarse.
@@ -47,6 +54,7 @@ class Device(ABC):
     name: str
     runtime: str
     simulated: bool = False
+    occupies: str | None = None
     wait_seconds: float = 300.0
     least_value_seconds: float = 0.0
     _is_held: bool = False
@@ -69,6 +77,29 @@ class Device(ABC):
         """Load the frozen reference net afresh."""
 
     @property
+    def quantization(self) -> str:
+        """The form of int8 that its kernels want, of ``nas.compression.FORMS``."""
+        return "u8s8"
+
+    def session(self, model: bytes) -> "Session":
+        """Load an ONNX model to run it on images, as it is timed; called as onnxruntime's sessions are.
+
+        A device that cannot run one here leaves it to this machine's onnxruntime.
+
+        Raises:
+            DeviceError: The runtime refuses the model.
+        """
+        from nas.compression import HOST
+
+        return HOST.session(model)
+
+    def integer_kernels(self, model: bytes) -> Mapping[str, int]:
+        """Return how many Conv, Gemm and MatMul of an ONNX model run in integers, as the runtime says."""
+        from nas.compression import HOST
+
+        return HOST.integer_kernels(model)
+
+    @property
     def fingerprint(self) -> str:
         """Short hash of ``describe()``: tables of one fingerprint are of one device."""
         return digest(self.describe())
@@ -79,7 +110,9 @@ class Device(ABC):
 
     @contextmanager
     def exclusively(self, note: Note | None = None) -> Iterator[None]:
-        """Keep other processes from measuring this device while the block runs, which may measure and nest.
+        """Keep other processes from measuring here while the block runs, which may measure and nest.
+
+        Devices that occupy the same wait for each other.
 
         Args:
             note: Told when another process must be waited for.
@@ -91,7 +124,7 @@ class Device(ABC):
         if self._is_held:
             yield
             return
-        path, busy = cache_dir() / f"{self.name}.lock", f"device {self.name!r} is being measured"
+        path, busy = cache_dir() / f"{self.occupies or self.name}.lock", f"device {self.name!r} is being measured"
         with exclusive(path, busy, DeviceError, wait_seconds=self.wait_seconds, note=note):
             self._is_held = True
             try:
@@ -142,14 +175,27 @@ class Device(ABC):
             )
 
 
-def get_device(name: str) -> Device:
-    """Return the device of that name.
+def get_device(name: str | Path) -> Device:
+    """Return the device of that name, or that of the profile ``name`` (a path that ends in ``.toml``).
 
     Raises:
         UsageError: No such device; the message lists what there is.
+        FileFormatError: The profile does not fit.
+        DeviceError: The device is not here; the message says what it lacks.
     """
-    device: Device = DEVICES.get(name)()
+    if str(name).endswith(".toml"):
+        profile = read_profile(Path(name))
+        device: Device = RUNTIMES.get(profile.runtime)(
+            profile.name, threads=profile.threads, precisions=profile.precisions
+        )
+    else:
+        device = DEVICES.get(str(name))()
     return device
+
+
+def list_runtimes() -> dict[str, str]:
+    """Return each runtime that a profile may name and what it is, in one line."""
+    return {name: entry.summary for name, entry in RUNTIMES.entries.items()}
 
 
 def list_devices() -> dict[str, str]:

@@ -6,25 +6,21 @@ loaded again, and the measurement goes on. The fingerprint is that of the machin
 reached: onnxruntime through ssh on this machine is the device ``cpu``.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_tables.device import Device, Note
-from latency_tables.int8_probe import PROBE_TOLERANCE, int8_probe
-from latency_tables.onnxruntime_cpu import SESSION_OPTIONS
+from latency_tables.device import Note
+from latency_tables.probed import ProbedDevice
 from latency_tables.protocol import Runner
-from latency_tables.reference_net import REFERENCE_VERSION, reference_model
 from latency_tables.ssh_answers import array, kernels, seconds
 from latency_tables.ssh_command import SshHost
 from latency_tables.ssh_link import FarModel, SshLink
-from nas.errors import DeviceError
+from nas.compression.sessions import SESSION_OPTIONS
 from nas.registry import unknown_name
 
 MAX_OUTPUT = 2**26  # bytes of an answer that holds outputs
@@ -41,7 +37,7 @@ RUNTIMES: dict[str, dict[str, Any]] = {
 """What each runtime is told over there, besides the number of threads."""
 
 
-class SshDevice(Device):
+class SshDevice(ProbedDevice):
     """A runtime on another machine, batch 1.
 
     Args:
@@ -53,6 +49,7 @@ class SshDevice(Device):
         python: The interpreter over there that has the runtime and numpy, such as ``~/venv/bin/python``.
         inner: What runs the models over there, of ``RUNTIMES``.
         threads: Threads that an inference may use.
+        precisions: The menu, a part of what is executed over there; None for all of that.
 
     Raises:
         UsageError: One of these cannot be one.
@@ -70,42 +67,25 @@ class SshDevice(Device):
         python: str = "python3",
         inner: str = "onnxruntime",
         threads: int = 1,
+        precisions: Sequence[str] | None = None,
     ) -> None:
         if inner not in RUNTIMES:
             raise unknown_name("runtime over ssh", inner, RUNTIMES)
-        self.name, self.threads, self._inner = name, threads, inner
+        self._inner = inner
         where = SshHost(host, port, identity, known_hosts, python)
         self._link = SshLink(where, runtime=inner, threads=threads, options=RUNTIMES[inner])
-        self._version = self._link.machine["runtime_version"]
-        self.runtime = f"{inner} {self._version}"
-        self._reference = reference_model().SerializeToString()
+        super().__init__(name, inner, self._link.machine["runtime_version"], threads=threads, precisions=precisions)
 
-    @cached_property
-    def precisions(self) -> tuple[str, ...]:
-        return ("fp32", "int8") if self._executes_int8() else ("fp32",)
+    def machine(self) -> dict[str, Any]:
+        return dict(self._link.machine["cpu"])
 
-    def describe(self) -> dict[str, Any]:
-        pinned: dict[str, Any] = {"plugin": "CPU", "pinned": RUNTIMES[self._inner]}
+    def options(self) -> dict[str, Any]:
         if self._inner == "onnxruntime":
-            pinned = {"provider": "CPUExecutionProvider", "graph_optimization": "all", "spinning": False}
-        return {
-            **self._link.machine["cpu"],
-            "runtime": self._inner,
-            "runtime_version": self._version,
-            **pinned,
-            "threads": self.threads,
-            "batch": 1,
-            "precisions": list(self.precisions),
-            "reference_version": REFERENCE_VERSION,
-            "reference_sha256": hashlib.sha256(self._reference).hexdigest()[:16],
-            "simulated": False,
-        }
+            return {"provider": "CPUExecutionProvider", "graph_optimization": "all", "spinning": False}
+        return {"plugin": "CPU", "pinned": RUNTIMES[self._inner]}
 
     def load(self, model: bytes) -> Runner:
         return SshRunner(self._link, self._link.loaded(model))
-
-    def reference(self) -> Runner:
-        return self.load(self._reference)
 
     def session(self, model: bytes) -> "SshSession":
         """Load an ONNX model to run it on images over there, as it is timed; called as onnxruntime's sessions are.
@@ -134,17 +114,6 @@ class SshDevice(Device):
     def close(self) -> None:
         """Leave the other machine, where nothing stays behind; what is asked of the device later enters it again."""
         self._link.close()
-
-    def _executes_int8(self) -> bool:
-        """Return whether a quantized convolution runs as an integer kernel over there, with the right numbers."""
-        model, image, expected = int8_probe()
-        try:
-            if self.integer_kernels(model)["Conv"] != 1:
-                return False
-            [result] = self.session(model).run(None, {"input": image})
-        except DeviceError:  # a kernel that is missing shows when loading or only when run
-            return False
-        return result.shape == expected.shape and bool(np.abs(result - expected).max() <= PROBE_TOLERANCE)
 
 
 class SshRunner:

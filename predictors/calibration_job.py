@@ -169,7 +169,7 @@ class CalibrationJob:
         begun = since = self._elapsed()
         together: dict[tuple[str, tuple[int, ...]], bytes] = {}
         for number, (key, row) in enumerate(missing.items(), start=1):
-            together[key] = timing_model(self.space, row, self.images)
+            together[key] = timing_model(self.space, row, self.images, self.device.quantization)
             self._tell()
             if number == len(missing) or sum(map(len, together.values())) >= MOST_BYTES:
                 self._measure_together(together, since, plan)

@@ -62,7 +62,8 @@ class GraphAccuracy:
 
         images = torch.cat(list(self.calibration.at(candidate.resolution)))
         exported = export_prepared(self.supernet, candidate, images)
-        model = exported.in_precisions(dict(exported.subnet.units()))
-        session = OnnxRuntimeCpu().session(model.SerializeToString())
+        device = OnnxRuntimeCpu()
+        model = exported.in_precisions(dict(exported.subnet.units()), device.quantization)
+        session = device.session(model.SerializeToString())
         chunks = self.validation.at(candidate.resolution)
         return float(correct_prepared(session, chunks, self.validation.images.labels).mean())

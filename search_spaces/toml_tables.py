@@ -65,8 +65,11 @@ class TableReader:
             raise self.error(key, value, "true or false")
         return value
 
-    def items(self, key: str, kind: type, allowed: str, fits: Any) -> tuple[Any, ...]:
-        """Take a list whose items all fit, none twice."""
+    def items(self, key: str, kind: type, allowed: str, fits: Any, default: Any = REQUIRED) -> Any:
+        """Take a list whose items all fit, none twice, as a tuple; where there is none, ``default``."""
+        if key not in self.content and default is not REQUIRED:
+            self.known.append(key)
+            return default
         values = self.take(key, list, f"a list of {allowed}", bool)
         if kind is float:
             values = [float(v) if isinstance(v, int) and not isinstance(v, bool) else v for v in values]

@@ -18,14 +18,14 @@ PLAN = CalibrationPlan(
 )
 
 
-_BUILT: dict[tuple[bytes, tuple[str, ...]], bytes] = {}
+_BUILT: dict[tuple[bytes, tuple[str, ...], str], bytes] = {}
 
 
-def build_once(space: MBConvSpace, row: Genes, images: Images) -> bytes:
+def build_once(space: MBConvSpace, row: Genes, images: Images, form: str) -> bytes:
     """Return the graph to time, built once: calibrations of one seed measure equal networks."""
-    key = (row.tobytes(), space.precisions)
+    key = (row.tobytes(), space.precisions, form)
     if key not in _BUILT:
-        _BUILT[key] = timing_model(space, row, images)
+        _BUILT[key] = timing_model(space, row, images, form)
     return _BUILT[key]
 
 

@@ -6,11 +6,9 @@ quantized convolution was seen in the runtime's profile as one integer kernel, a
 is faster is another question, which the measurements answer.
 """
 
-import hashlib
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,21 +16,21 @@ import numpy as np
 from latency_tables.browser.chromium import find_chromium
 from latency_tables.browser.package import BINARY, NAME, OrtWeb, find_package
 from latency_tables.browser.page import Page, PageModel, Slot
-from latency_tables.device import Device
-from latency_tables.fingerprint import describe_cpu
-from latency_tables.int8_probe import PROBE_TOLERANCE, int8_probe
+from latency_tables.local import THIS_MACHINE
+from latency_tables.probed import ProbedDevice
 from latency_tables.protocol import Runner
-from latency_tables.reference_net import REFERENCE_VERSION, reference_model
+from nas.compression.engine import integer_kernels
 from nas.errors import DeviceError
 from nas.files import sha256
 
 
-class Browser(Device):
+class Browser(ProbedDevice):
     """onnxruntime-web's WebAssembly provider in a page of its own, batch 1. The browser starts when it is needed.
 
     Args:
         name: Its name in tables and messages.
         threads: How many threads the kernels use.
+        precisions: The menu, a part of what is executed; None for all of that.
         open_page: Starts the browser.
 
     Raises:
@@ -40,38 +38,29 @@ class Browser(Device):
     """
 
     least_value_seconds = 0.050
+    occupies = THIS_MACHINE
 
     def __init__(
-        self, name: str = "browser", *, threads: int = 1, open_page: Callable[[OrtWeb, int], Page] = Page
+        self,
+        name: str = "browser",
+        *,
+        threads: int = 1,
+        precisions: Sequence[str] | None = None,
+        open_page: Callable[[OrtWeb, int], Page] = Page,
     ) -> None:
         find_chromium()
         self._package = find_package()
         self._open_page = open_page
         self._opened: Page | None = None
-        self._reference = reference_model().SerializeToString()
-        self.name, self.threads = name, threads
-        self.runtime = f"{NAME} {self._package.version}"
+        super().__init__(name, NAME, self._package.version, threads=threads, precisions=precisions)
 
-    @cached_property
-    def precisions(self) -> tuple[str, ...]:
-        return ("fp32", "int8") if _executes_int8(self) else ("fp32",)
-
-    def describe(self) -> dict[str, Any]:
+    def options(self) -> dict[str, Any]:
         return {
-            **describe_cpu(),
-            "runtime": NAME,
-            "runtime_version": self._package.version,
             "runtime_sha256": sha256(self._package.folder / BINARY)[:16],
             "browser": self.page().chromium.version,
             "provider": "wasm",
             "graph_optimization": "all",
             "memory_arena": False,
-            "threads": self.threads,
-            "batch": 1,
-            "precisions": list(self.precisions),
-            "reference_version": REFERENCE_VERSION,
-            "reference_sha256": hashlib.sha256(self._reference).hexdigest()[:16],
-            "simulated": False,
         }
 
     def page(self) -> Page:
@@ -91,12 +80,12 @@ class Browser(Device):
     def load(self, model: bytes) -> Runner:
         return _PageRunner(_fed(self.page().load(model)))
 
-    def reference(self) -> Runner:
-        return self.load(self._reference)
-
     def executed_operators(self, model: bytes) -> Counter[str]:
         """Return the operators that run when a model does, fused as the runtime fuses them, to their numbers."""
         return _fed(self.page().load(model, profiled=True)).operators()
+
+    def integer_kernels(self, model: bytes) -> Mapping[str, int]:
+        return integer_kernels(self.executed_operators(model))
 
 
 class BrowserSession:
@@ -152,14 +141,3 @@ def _fed(model: PageModel) -> PageModel:
     shapes = {slot.name: [size if isinstance(size, int) else 1 for size in slot.shape] for slot in model.inputs}
     model.feed({name: rng.standard_normal(shape, dtype=np.float32) for name, shape in shapes.items()})
     return model
-
-
-def _executes_int8(device: Browser) -> bool:
-    """Return whether a u8s8 convolution runs as QLinearConv and agrees with arithmetic in full width."""
-    model, image, expected = int8_probe()
-    try:
-        executed = device.executed_operators(model)
-        result = device.session(model).run(None, {"input": image})[0]
-    except DeviceError:  # the kernel is missing
-        return False
-    return executed["QLinearConv"] == 1 and bool(np.abs(result - expected).max() <= PROBE_TOLERANCE)

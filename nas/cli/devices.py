@@ -7,8 +7,12 @@ from nas.cli.output import print_json, print_table
 
 
 def devices(json: Json = False) -> None:
-    """List the devices, with the precisions that each really executes on this machine."""
-    from latency_tables import get_device, list_devices
+    """List the devices: what each executes on this machine, or what it lacks and the line that installs it.
+
+    A device of your own is a TOML file that names one of the runtimes: schema_version = 1, runtime, and if you like
+    name, threads, precisions. Every command takes its path for --device.
+    """
+    from latency_tables import get_device, list_devices, list_runtimes
     from nas.errors import DeviceError
 
     rows: list[dict[str, Any]] = []
@@ -23,11 +27,15 @@ def devices(json: Json = False) -> None:
     if json:
         print_json(rows)
         return
-    table = [
-        (
-            row["name"], row["runtime"] or row["absent"], ", ".join(row["precisions"]), row["fingerprint"] or "",
-            row["summary"],
-        )
-        for row in rows
-    ]  # fmt: skip
-    print_table(("device", "runtime", "precisions", "fingerprint", "what it is"), table)
+    here = [row for row in rows if row["absent"] is None]
+    print_table(
+        ("device", "runtime", "precisions", "fingerprint", "what it is"),
+        [
+            (row["name"], row["runtime"], ", ".join(row["precisions"]), row["fingerprint"], row["summary"])
+            for row in here
+        ],
+    )
+    for row in rows:
+        if row["absent"] is not None:
+            print(f"absent: {row['absent']}")
+    print(f"runtimes for profiles of your own (--device FILE.toml): {', '.join(list_runtimes())}")

@@ -1,7 +1,7 @@
 """``nas evaluate``: an exported bundle, again."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,12 +9,20 @@ from nas.cli.options import Data, Json, Quiet
 from nas.cli.output import print_json, print_table
 from nas.cli.progress import progress_on
 
+if TYPE_CHECKING:
+    from nas.export import Bundle
+
 
 def evaluate(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder, as `nas search` wrote it.")],
     device: Annotated[
-        str, typer.Option("--device", metavar="NAME", help="What to measure on; `nas devices` lists them.")
-    ] = "cpu",
+        str | None,
+        typer.Option(
+            "--device",
+            metavar="NAME",
+            help="A name of `nas devices`, or a profile's .toml; else what it is for.",
+        ),
+    ] = None,
     data: Data = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -30,9 +38,10 @@ def evaluate(
     from nas.export.evaluation import evaluate_bundle
 
     opened = load_bundle(bundle)
+    on = get_device(device or _made_for(opened))
     with progress_on(quiet) as display:
         progress = Progress(display.listener, display.note)
-        result = evaluate_bundle(opened, get_device(device), data=data, progress=progress)
+        result = evaluate_bundle(opened, on, data=data, progress=progress)
     if json:
         print_json(result)
         return
@@ -57,6 +66,20 @@ def evaluate(
     if not result["same_device"]:
         here = result["device"]["fingerprint"]
         print(f"The report is of another device: fingerprint {reported['fingerprint']}, here {here}.")
+
+
+def _made_for(bundle: "Bundle") -> str:
+    """Return the name of the device that a bundle is for, if it is one here."""
+    from latency_tables import list_devices
+    from nas.errors import UsageError
+
+    name = bundle.device_name
+    if name not in list_devices():
+        raise UsageError(
+            f"{bundle.path} is for device {name!r}, which is no name here; give its profile, or another device, with "
+            f"--device; there is: {', '.join(list_devices())}"
+        )
+    return name
 
 
 def _percent(fraction: float | None) -> str:

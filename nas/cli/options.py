@@ -7,7 +7,10 @@ import typer
 
 from nas.defaults import SPACE
 
-Device = Annotated[str, typer.Option("--device", metavar="NAME", help="What to measure on; `nas devices` lists them.")]
+Device = Annotated[
+    str,
+    typer.Option("--device", metavar="NAME", help="What to measure on: a name of `nas devices`, or a profile's .toml."),
+]
 Data = Annotated[
     str | None,
     typer.Option(

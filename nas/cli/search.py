@@ -94,9 +94,10 @@ def search(
             "predictor of its accuracy, --accuracy-predictor"
         )
     untrained = accuracy_predictor is not None and supernet is None and not ships
+    on = get_device(device)
     job = SearchJob(
-        device=get_device(device),
-        out=out or Path("nas-search", f"{device}-{datetime.now():%Y%m%d-%H%M%S}"),
+        device=on,
+        out=out or Path("nas-search", f"{on.name}-{datetime.now():%Y%m%d-%H%M%S}"),
         supernet=supernet or space or SPACE,
         space=space,
         data=data,
@@ -110,7 +111,7 @@ def search(
         untrained=untrained,
         accuracy_predictor=accuracy_predictor,
     )
-    with kept_after_interrupt(lambda: _kept(device, storage)), progress_on(quiet) as display:
+    with kept_after_interrupt(lambda: _kept(on.name, storage)), progress_on(quiet) as display:
         outcome = run_search(job, Progress(display.listener, display.note))
     if json:
         print_json({"schema": SCHEMA, "schema_version": SCHEMA_VERSION, **result_content(outcome), "out": str(job.out)})

@@ -1,16 +1,21 @@
 """Compression: precision and pruning, chosen per block."""
 
+from nas.compression.engine import HOST, Engine, Session, executed_operators, quantized_convs
 from nas.compression.exported import Exported, correct_images, correct_prepared, export_candidate, export_prepared
-from nas.compression.gates import ParityReport, executed_operators, parity, quantized_convs
-from nas.compression.qdq import quantize_graph
+from nas.compression.gates import ParityReport, parity
+from nas.compression.qdq import FORMS, quantize_graph
 from nas.compression.ranges import RANGE_IMAGES, Ranges, activation_ranges
 from nas.compression.units import expected_quantized_convs
 
 __all__ = [
+    "FORMS",
+    "HOST",
     "RANGE_IMAGES",
+    "Engine",
     "Exported",
     "ParityReport",
     "Ranges",
+    "Session",
     "activation_ranges",
     "correct_images",
     "correct_prepared",

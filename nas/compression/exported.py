@@ -4,23 +4,20 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 from torch import Tensor
 
-from nas.compression.qdq import quantize_graph
+from nas.compression.engine import Session
+from nas.compression.qdq import FORM, quantize_graph
 from nas.compression.ranges import RANGE_IMAGES, Ranges, activation_ranges
 from search_spaces import Candidate
 from supernets import ImageInfo, Subnet, Supernet, prepare, recalibrated_subnet
 from supernets.datasets import ImageSet
 from supernets.evaluation import RECALIBRATION_IMAGES
 from supernets.graph import to_onnx
-
-if TYPE_CHECKING:
-    import onnxruntime
 
 SESSION_BATCH = 8  # images per inference of a graph; the fastest on one thread
 CHUNK = 512  # images preprocessed at once, whole batches
@@ -46,11 +43,16 @@ class Exported:
         """The range of every activation over ``images``."""
         return activation_ranges(self.graph, self.images)
 
-    def in_precisions(self, precisions: Mapping[str, str]) -> ModelProto:
-        """Return the graph with its units (module paths, as ``Subnet.units`` has them) in the given precisions."""
+    def in_precisions(self, precisions: Mapping[str, str], form: str = FORM) -> ModelProto:
+        """Return the graph with its units (module paths, as ``Subnet.units`` has them) in the given precisions.
+
+        Args:
+            precisions: Unit to precision.
+            form: The form of int8 that the device's kernels want.
+        """
         if set(precisions.values()) == {"fp32"}:
             return self.graph
-        return quantize_graph(self.graph, precisions, self.ranges)
+        return quantize_graph(self.graph, precisions, self.ranges, form=form)
 
 
 def export_candidate(supernet: Supernet, candidate: Candidate, calibration: ImageSet) -> Exported:
@@ -73,17 +75,13 @@ def export_prepared(supernet: Supernet, candidate: Candidate, images: Tensor) ->
     return Exported(subnet, graph, images[:RANGE_IMAGES].numpy())
 
 
-def correct_images(
-    session: "onnxruntime.InferenceSession", images: ImageSet, resolution: int, info: ImageInfo
-) -> NDArray[np.bool_]:
+def correct_images(session: Session, images: ImageSet, resolution: int, info: ImageInfo) -> NDArray[np.bool_]:
     """Return for each of ``images`` whether the largest logit of an exported model is at its label, ``(n,)``."""
     prepared = (prepare(chunk, resolution, info) for chunk in images.images.split(CHUNK))
     return correct_prepared(session, prepared, images.labels)
 
 
-def correct_prepared(
-    session: "onnxruntime.InferenceSession", chunks: Iterable[Tensor], labels: Tensor
-) -> NDArray[np.bool_]:
+def correct_prepared(session: Session, chunks: Iterable[Tensor], labels: Tensor) -> NDArray[np.bool_]:
     """Do the same with ``chunks`` of images already prepared, and the ``labels`` of them all."""
     predicted = [np.empty(0, np.int64)]
     for chunk in chunks:

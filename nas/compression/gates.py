@@ -1,34 +1,32 @@
 """Gates between a torch network and the quantized graph that ships: each step is compared with the one before it.
 
     kernels  every quantized convolution and matrix product runs as one integer kernel
-    A        torch fp32              and onnxruntime fp32: the graph is the network
-    Q        onnxruntime fp32        and the QDQ graph as written: quantization leaves the answers as they were
+    A        torch fp32              and the device's fp32: the graph is the network
+    Q        the device's fp32       and the QDQ graph as written: quantization leaves the answers as they were
     B        QDQ graph as written    and after basic optimisation, which keeps the float simulation of the integers
-    C        the simulation          and the fused integer kernels that are timed
+    C        the simulation          and the device's integer kernels, which are timed
 
-Fused kernels round differently by one or two steps (onnxruntime issue 32132), so C allows them as much error as
-quantization itself makes, which Q bounds. Errors are root mean squares over the spread of the logits. Over 30 subnets
-of the shipped supernet, 64 images, quantization's error was at most 0.026 and 95 to 100 % of the images kept their
-class; over 18 subnets with random weights 0.055 and 90 %; with ranges that were not calibrated 3 and at most 19 %. B
-was exactly 0 and C at most 0.012; on nets with random weights C was up to 0.4 of quantization's error.
+The graph as written and the simulation are onnxruntime's, on this machine. Fused kernels round differently by one or
+two steps (onnxruntime issue 32132), so C allows them as much error as quantization itself makes, which Q bounds. Errors
+are root mean squares over the spread of the logits. Over 30 subnets of the shipped supernet, 64 images, quantization's
+error was at most 0.026 and 95 to 100 % of the images kept their class; over 18 subnets with random weights 0.055 and 90
+%; with ranges that were not calibrated 3 and at most 19 %. B was exactly 0 and C at most 0.012; on nets with random
+weights C was up to 0.4 of quantization's error.
 """
 
-import tempfile
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import onnx
 import onnxruntime
 import torch
 from onnx import ModelProto
 from onnxruntime import GraphOptimizationLevel as Level
 from torch import nn
 
+from nas.compression.engine import HOST, Engine, Session
 from nas.compression.sessions import open_session
-from nas.compression.units import INTEGER_KERNELS, expected_kernels
+from nas.compression.units import PRODUCTS, expected_kernels
 from nas.errors import UsageError, VerificationError
 
 FP32_LIMIT = 1e-4
@@ -53,7 +51,7 @@ class ParityReport:
 
     Attributes:
         images: Number of images compared on.
-        kernels: Integer kernels in the optimised graph; equal to those asked for.
+        kernels: How many Conv, Gemm and MatMul run in integers; as many as were asked for.
         fp32_difference: A: the largest difference of a logit, over the largest logit where that is above 1.
         simulation_error: B: root mean square of the difference over the standard deviation of the logits.
         fused_error: C: likewise.
@@ -79,6 +77,7 @@ def parity(
     precisions: Mapping[str, str],
     images: np.ndarray,
     *,
+    engine: Engine = HOST,
     min_agreement: float = MIN_AGREEMENT,
 ) -> ParityReport:
     """Check that ``quantized`` computes what ``network`` does, in the kernels that were asked for.
@@ -89,19 +88,20 @@ def parity(
         quantized: ``graph`` after quantization by ``precisions``.
         precisions: Unit to precision, as given to ``quantize_graph``.
         images: float32 (n, channels, resolution, resolution), preprocessed; 64 are enough.
+        engine: The device that it ships to.
         min_agreement: Fraction of the images that quantization must leave in their class.
 
     Raises:
         VerificationError: A gate does not hold; the message says which and by how much.
         UsageError: The images do not divide into the graph's batches.
     """
-    kernels = _check_kernels(quantized, expected_kernels(graph, precisions))
+    kernels = _check_kernels(engine, quantized, expected_kernels(graph, precisions))
     with torch.inference_mode():
         reference = network(torch.from_numpy(images)).numpy()
-    plain = _logits(graph, images, Level.ORT_ENABLE_ALL)
-    written = _logits(quantized, images, Level.ORT_DISABLE_ALL)
-    simulated = _logits(quantized, images, Level.ORT_ENABLE_BASIC)
-    fused = _logits(quantized, images, Level.ORT_ENABLE_ALL)
+    plain = _logits(engine.session(graph.SerializeToString()), graph, images)
+    written = _logits(open_session(quantized, Level.ORT_DISABLE_ALL), graph, images)
+    simulated = _logits(open_session(quantized, Level.ORT_ENABLE_BASIC), graph, images)
+    fused = _logits(engine.session(quantized.SerializeToString()), graph, images)
     report = ParityReport(
         images=len(images),
         kernels=kernels,
@@ -116,27 +116,14 @@ def parity(
     return report
 
 
-def quantized_convs(model: ModelProto | str | Path) -> int:
-    """Return the number of convolutions that onnxruntime runs as integer kernels on this machine."""
-    return executed_operators(model)["QLinearConv"]
-
-
-def executed_operators(model: ModelProto | str | Path) -> Counter[str]:
-    """Return the operators of the fully optimised graph, which is what runs, to their numbers."""
-    with tempfile.TemporaryDirectory(prefix="hwnas-") as folder:
-        optimized = Path(folder, "optimized.onnx")
-        open_session(model, save_optimized=optimized)
-        return Counter(node.op_type for node in onnx.load(optimized).graph.node)
-
-
-def _check_kernels(quantized: ModelProto, expected: Mapping[str, int]) -> dict[str, int]:
-    executed = executed_operators(quantized)
-    found = {kernel: executed[kernel] for kernel in INTEGER_KERNELS.values()}
-    wrong = [f"{expected.get(kernel, 0)} {kernel} asked for, {count} run" for kernel, count in found.items()]
-    if any(count != expected.get(kernel, 0) for kernel, count in found.items()):
+def _check_kernels(engine: Engine, quantized: ModelProto, expected: Mapping[str, int]) -> dict[str, int]:
+    executed = engine.integer_kernels(quantized.SerializeToString())
+    found = {kind: executed.get(kind, 0) for kind in PRODUCTS}
+    wrong = [f"{expected.get(kind, 0)} {kind} asked for, {count} run" for kind, count in found.items()]
+    if any(count != expected.get(kind, 0) for kind, count in found.items()):
         raise VerificationError(
             f"the int8 units do not run as integer kernels: {'; '.join(wrong)}. The graph was quantized with other "
-            "precisions, or this machine's onnxruntime lacks the kernels: search in fp32 there"
+            f"precisions, or {engine.runtime} lacks the kernels here: search in fp32 there"
         )
     return found
 
@@ -163,7 +150,7 @@ def _check_errors(report: ParityReport, min_agreement: float) -> None:
     if not report.fused_error <= allowed:
         raise VerificationError(
             f"gate C: the integer kernels' logits differ from the simulation's by {report.fused_error:.2g} of their "
-            f"spread, allowed {allowed:.2g}; on a processor without VNNI quantize with reduce_range"
+            f"spread, allowed {allowed:.2g}; on a processor without VNNI quantize in the form u8s7"
         )
 
 
@@ -176,12 +163,11 @@ def _agreement(found: np.ndarray, reference: np.ndarray) -> float:
     return float((found.argmax(axis=1) == reference.argmax(axis=1)).mean())
 
 
-def _logits(model: ModelProto, images: np.ndarray, level: Level) -> np.ndarray:
+def _logits(session: Session, graph: ModelProto, images: np.ndarray) -> np.ndarray:
     """Run ``images`` in batches of the graph's size; return (n, classes)."""
-    batch = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value
+    batch = graph.graph.input[0].type.tensor_type.shape.dim[0].dim_value
     if batch and len(images) % batch:
         raise UsageError(f"{len(images)} images do not divide into the graph's batches of {batch}; give a multiple")
-    session = open_session(model, level)
-    name, step = model.graph.input[0].name, batch or BATCH
+    name, step = graph.graph.input[0].name, batch or BATCH
     parts = [session.run(None, {name: images[start : start + step]})[0] for start in range(0, len(images), step)]
     return np.concatenate(parts)

@@ -9,6 +9,7 @@ bit per tensor, affine.
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
@@ -34,7 +35,25 @@ LayerNormalization and Gelu, would only add dequantize-quantize pairs around the
 of their input: beside attention they save three such pairs in seven.
 """
 
-ACTIVATION_TYPES = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}
+
+@dataclass(frozen=True)
+class Form:
+    """A form of int8: the type of activations, and whether weights have 7 bits."""
+
+    activations: QuantType
+    reduce_range: bool = False
+
+    @property
+    def top(self) -> int:
+        """The largest weight."""
+        return 64 if self.reduce_range else 127
+
+
+FORMS = {"u8s8": Form(QuantType.QUInt8), "u8s7": Form(QuantType.QUInt8, True), "s8s8": Form(QuantType.QInt8)}
+"""What kernels want. ``u8s8``: x86 with VNNI. ``u8s7``: x86 without it, whose 16-bit sums of u8 x s8 products saturate.
+``s8s8``: ARM, whose kernels want both operands signed."""
+
+FORM = "u8s8"
 
 FIXED_RANGE = (-6.0, 6.0)
 """The range of every activation where none are given; the kernels and their latency do not depend on it."""
@@ -45,8 +64,7 @@ def quantize_graph(
     precisions: Mapping[str, str],
     ranges: Ranges | None,
     *,
-    activation_type: str = "uint8",
-    reduce_range: bool = False,
+    form: str = FORM,
 ) -> ModelProto:
     """Quantize the int8 units of an fp32 graph.
 
@@ -58,30 +76,29 @@ def quantize_graph(
         precisions: Unit (a module path) to ``"fp32"`` or ``"int8"``; nodes in no unit stay fp32.
         ranges: From ``activation_ranges`` of the same graph. None takes a fixed range: the kernels are the right
             ones and the logits are not, so for timing only.
-        activation_type: ``"uint8"`` for x86, ``"int8"`` for ARM, whose kernels want both operands signed.
-        reduce_range: Weights of 7 bits, for x86 without VNNI, whose 16-bit sums of u8 x s8 products saturate.
+        form: Of ``FORMS``: the device's ``quantization``.
 
     Returns:
         The graph with QuantizeLinear and DequantizeLinear nodes; a copy of ``model`` where no unit is int8.
 
     Raises:
-        UsageError: A unit, precision or activation type is unknown, or ``ranges`` lacks an activation of the graph.
+        UsageError: A unit, precision or form is unknown, or ``ranges`` lacks an activation of the graph.
     """
-    if activation_type not in ACTIVATION_TYPES:
-        raise unknown_name("activation type", activation_type, ACTIVATION_TYPES)
+    if form not in FORMS:
+        raise unknown_name("form of int8", form, FORMS)
     nodes = quantized_nodes(model, precisions)
     if not nodes:
         copy = ModelProto()
         copy.CopyFrom(model)
         return copy
     limits = _limits(model, ranges)
-    skeleton, payload = _quantize_weights(model, {node.name for node in nodes}, limits, 64 if reduce_range else 127)
+    skeleton, payload = _quantize_weights(model, {node.name for node in nodes}, limits, FORMS[form].top)
     quantizer = QDQQuantizer(
         skeleton,
         per_channel=True,
-        reduce_range=reduce_range,
+        reduce_range=FORMS[form].reduce_range,
         weight_qType=QuantType.QInt8,
-        activation_qType=ACTIVATION_TYPES[activation_type],
+        activation_qType=FORMS[form].activations,
         tensors_range={
             name: TensorData(lowest=np.float32(low), highest=np.float32(high)) for name, (low, high) in limits.items()
         },

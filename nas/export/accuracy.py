@@ -3,19 +3,14 @@
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_tables import Device
-from nas.compression import correct_images
-from nas.errors import DataError, UsageError
+from nas.compression import Session, correct_images
+from nas.errors import DataError
 from supernets import ImageInfo
 from supernets.datasets import DATA_SETS, ImageSet, Splits, load_splits
-
-if TYPE_CHECKING:
-    import onnxruntime
 
 WORKERS = 2
 
@@ -23,23 +18,8 @@ Correct = NDArray[np.bool_]
 Progress = Callable[[int, int], None]  # (done, total)
 
 
-def open_session(device: Device, model: bytes) -> "onnxruntime.InferenceSession":
-    """Return an onnxruntime session as ``device`` times it; a simulated device runs models as ``cpu`` does.
-
-    Raises:
-        UsageError: The device does not run onnxruntime sessions on this machine.
-    """
-    from latency_tables.onnxruntime_cpu import OnnxRuntimeCpu
-
-    if device.simulated:
-        device = OnnxRuntimeCpu()
-    if not isinstance(device, OnnxRuntimeCpu):
-        raise UsageError(f"device {device.name!r} cannot run a model on images here; allowed: cpu")
-    return device.session(model)
-
-
 def count_correct(
-    jobs: Mapping[str, tuple["onnxruntime.InferenceSession", int]],
+    jobs: Mapping[str, tuple[Session, int]],
     images: ImageSet,
     info: ImageInfo,
     progress: Progress = lambda done, total: None,

@@ -14,21 +14,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import onnx
 import torch
 from onnx import ModelProto, TensorProto
 
+from nas.compression import Session
 from nas.errors import FileFormatError, NasError
 from nas.export.folder import new_folder
 from nas.files import is_folder, read_bytes, read_json, read_tensors, sha256, write_bytes, write_json, write_tensors
 from search_spaces import Candidate, Preset, make_space, preset_from_dict
 from supernets import ImageInfo, Subnet, make_subnet
 from supernets.weights import load_tensors
-
-if TYPE_CHECKING:
-    import onnxruntime
 
 MODEL, WEIGHTS, SUBNET, REPORT = "model.onnx", "weights.safetensors", "subnet.json", "report.json"
 HASHED = (MODEL, WEIGHTS, SUBNET)
@@ -59,22 +57,37 @@ class Bundle:
     onnx_model: bytes = field(repr=False)
     weights: Mapping[str, torch.Tensor] = field(repr=False)
 
+    @property
+    def device_name(self) -> str:
+        """The device that it was made for, by its name there.
+
+        Raises:
+            FileFormatError: The report does not say.
+        """
+        device = self.report.get("device")
+        name = device.get("name") if isinstance(device, dict) else None
+        if not isinstance(name, str):
+            raise FileFormatError(f"{self.path / REPORT}: it has no device's name")
+        return name
+
     def model(self) -> Subnet:
         """Return the network as plain torch in fp32, in evaluation mode."""
         subnet = _empty_subnet(self.preset, self.candidate, self.images)
         load_tensors(subnet, dict(self.weights), self.path / WEIGHTS)
         return subnet.eval()
 
-    def session(self, device: str = "cpu") -> "onnxruntime.InferenceSession":
-        """Return an onnxruntime session of the exported model, with the options under which ``device`` is timed.
+    def session(self, device: str | Path = "cpu") -> Session:
+        """Return a session of the exported model, as ``device`` (a name or a profile) is timed.
+
+        It is called as onnxruntime's are: ``session.run(None, {"input": images})`` returns ``[logits]``.
 
         Raises:
-            UsageError: No such device, or one that onnxruntime does not drive here.
+            UsageError: No such device.
+            DeviceError: It is not here, or its runtime refuses the model.
         """
         from latency_tables import get_device
-        from nas.export.accuracy import open_session
 
-        return open_session(get_device(device), self.onnx_model)
+        return get_device(device).session(self.onnx_model)
 
 
 def save_bundle(

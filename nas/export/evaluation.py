@@ -7,7 +7,7 @@ from typing import Any
 from latency_tables import FULL, Device, MeasuringPlan
 from nas.compression import correct_images
 from nas.errors import FileFormatError
-from nas.export.accuracy import matching_splits, open_session
+from nas.export.accuracy import matching_splits
 from nas.export.bundle import REPORT, Bundle
 from nas.export.progress import NO_PROGRESS, Progress
 from nas.export.result import LATENCY
@@ -61,7 +61,7 @@ def evaluate_bundle(
         {"model": bundle.onnx_model}, plan=plan, baseline_ms=baseline_ms if same_device else None,
         progress=progress.part("time"), note=progress.note,
     )["model"]  # fmt: skip
-    session, resolution = open_session(device, bundle.onnx_model), bundle.candidate.resolution
+    session, resolution = device.session(bundle.onnx_model), bundle.candidate.resolution
     accuracy: dict[str, float | None] = {"accuracy": None, "test_accuracy": None}
     for done, (name, images) in enumerate(parts, start=1):
         accuracy[name] = float(correct_images(session, images, resolution, bundle.images).mean())

@@ -16,7 +16,7 @@ from onnx import ModelProto
 from latency_tables import FULL, Device, Measurement, MeasuringPlan
 from nas.compression import Exported, export_candidate, parity
 from nas.errors import VerificationError
-from nas.export.accuracy import Correct, count_correct, open_session
+from nas.export.accuracy import Correct, count_correct
 from nas.export.progress import NO_PROGRESS, Progress
 from search_spaces import Candidate
 from supernets import Subnet, Supernet
@@ -120,7 +120,9 @@ def verify(
         DeviceError: The device cannot run or time a model.
     """
     candidates = {entry.candidate.id: entry.candidate for entry in entries}
-    built, reasons = build_all(list(candidates.values()), supernet=supernet, splits=splits, progress=progress)
+    built, reasons = build_all(
+        list(candidates.values()), supernet=supernet, splits=splits, device=device, progress=progress
+    )
     if not any(entry.role == FINALIST and entry.candidate.id in built for entry in entries):
         key, reason = next(iter(reasons.items()))
         raise VerificationError(f"no finalist passes its checks; network {key}: {reason}")
@@ -128,7 +130,7 @@ def verify(
     timings = device.measure_many(
         files, plan=plan, seed=seed, baseline_ms=baseline_ms, progress=progress.part("time"), note=progress.note
     )
-    jobs = {key: (open_session(device, files[key]), candidates[key].resolution) for key in built}
+    jobs = {key: (device.session(files[key]), candidates[key].resolution) for key in built}
     validation = count_correct(jobs, splits.validation, supernet.info, progress.part("validate"))
     test = count_correct(jobs, splits.test, supernet.info, progress.part("test"))
     keyed = [(entry, entry.candidate.id) for entry in entries]
@@ -139,9 +141,14 @@ def verify(
 
 
 def build_all(
-    candidates: Sequence[Candidate], *, supernet: Supernet, splits: Splits, progress: Progress = NO_PROGRESS
+    candidates: Sequence[Candidate],
+    *,
+    supernet: Supernet,
+    splits: Splits,
+    device: Device,
+    progress: Progress = NO_PROGRESS,
 ) -> tuple[dict[str, Built], dict[str, str]]:
-    """Extract, recalibrate, export, quantize and check.
+    """Extract, recalibrate, export, quantize and check, as the device wants and executes it.
 
     Returns:
         Candidate id to what was built, and, for those that do not pass their gates, to the reason.
@@ -153,7 +160,7 @@ def build_all(
         exported = export_candidate(supernet, group[0], splits.calibration)
         for candidate in group:
             try:
-                built[candidate.id] = _build(candidate, exported)
+                built[candidate.id] = _build(candidate, exported, device)
             except VerificationError as error:
                 failed[candidate.id] = str(error)
                 progress.note(f"network {candidate.id} is left out: {error}")
@@ -161,11 +168,11 @@ def build_all(
     return built, failed
 
 
-def _build(candidate: Candidate, exported: Exported) -> Built:
+def _build(candidate: Candidate, exported: Exported, device: Device) -> Built:
     own = _relabelled(exported.subnet, candidate)
     precisions = dict(own.units())
-    model = exported.in_precisions(precisions)
-    checks = parity(own, exported.graph, model, precisions, exported.images[:PARITY_IMAGES])
+    model = exported.in_precisions(precisions, device.quantization)
+    checks = parity(own, exported.graph, model, precisions, exported.images[:PARITY_IMAGES], engine=device)
     return Built(own, model, asdict(checks))
 
 

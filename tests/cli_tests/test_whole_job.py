@@ -56,7 +56,7 @@ def whole_job(tiny: Tiny, folder: Path, device: str, capsys: pytest.CaptureFixtu
     bundle = out / next(one["bundle"] for one in result["front"] if one["id"] == result["chosen"])
     again = json.loads(run(["evaluate", str(bundle), "--device", device, *data, "--json"], capsys)[0])
     assert again["same_device"] and again["now"]["test_accuracy"] == again["reported"]["test_accuracy"]
-    assert "latency ms" in run(["evaluate", str(bundle), "--device", device, *data], capsys)[0]
+    assert f" on {device}, " in run(["evaluate", str(bundle), *data], capsys)[0]  # on what it is for
 
 
 @pytest.mark.parametrize("family", PRESETS)
@@ -69,6 +69,12 @@ def test_the_whole_job_on_a_simulated_device(
 @pytest.mark.slow
 def test_the_whole_job_on_this_machine(tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole_job(tiny, tmp_path, "cpu", capsys)
+
+
+@pytest.mark.slow
+def test_the_whole_job_on_openvino(tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("openvino")
+    whole_job(tiny, tmp_path, "openvino", capsys)
 
 
 def test_a_simulated_latency_is_never_shown_as_measured(

@@ -1,17 +1,20 @@
 """The gates let a faithful model through with its figures, and each stops what it is there for."""
 
 import copy
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from onnx import ModelProto
 from onnxruntime import GraphOptimizationLevel as Level
 from torch import nn
 
-from nas.compression import activation_ranges, gates, parity, quantize_graph
+from nas.compression import Session, activation_ranges, gates, parity, quantize_graph
+from nas.compression.engine import HostEngine
+from nas.compression.sessions import open_session
 from nas.errors import UsageError, VerificationError
 from supernets.graph import to_onnx
 
@@ -51,7 +54,7 @@ def test_a_faithful_model_passes_with_its_figures(
 ) -> None:
     report = parity(network, graph, quantized, PRECISIONS, images)
     assert report.images == 32
-    assert report.kernels == {"QLinearConv": 2, "QGemm": 1, "QLinearMatMul": 0}
+    assert report.kernels == {"Conv": 2, "Gemm": 1, "MatMul": 0}
     assert report.fp32_difference < 1e-5
     assert report.simulation_error <= report.fused_error < report.quantization_error < 0.2
     assert report.fused_agreement > 0.9 and report.quantization_agreement > 0.8
@@ -62,7 +65,7 @@ def test_an_fp32_model_passes_with_no_integer_kernels(
 ) -> None:
     precisions = dict.fromkeys(PRECISIONS, "fp32")
     report = parity(network, graph, quantize_graph(graph, precisions, None), precisions, images)
-    assert report.kernels == {"QLinearConv": 0, "QGemm": 0, "QLinearMatMul": 0}
+    assert report.kernels == {"Conv": 0, "Gemm": 0, "MatMul": 0}
     assert report.quantization_error < 1e-5
 
 
@@ -88,36 +91,49 @@ def test_a_gate_that_stops_is_failed_work_and_no_wrong_use() -> None:
     assert VerificationError("gate A").exit_code == 1
 
 
-def disturbed(level: Level) -> Callable[[ModelProto, np.ndarray, Level], np.ndarray]:
-    """Return the logits as they would be if onnxruntime went wrong at ``level``."""
-    logits = gates._logits
+class Wrong:
+    """A session whose answers are ``factor`` times the right ones."""
 
-    def run(model: ModelProto, images: np.ndarray, at: Level) -> np.ndarray:
-        quantized = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
-        return logits(model, images, at) * (1.5 if at == level and quantized else 1.0)
+    def __init__(self, session: Session, factor: float) -> None:
+        self.session, self.factor = session, factor
 
-    return run
+    def run(self, names: None, feed: Mapping[str, np.ndarray], /) -> list[np.ndarray]:
+        return [self.factor * output for output in self.session.run(names, feed)]
 
 
-@pytest.mark.parametrize(
-    ("level", "message"),
-    [
-        (Level.ORT_ENABLE_BASIC, r"gate B: basic optimisation changes the quantized graph's logits by .* allowed"),
-        (Level.ORT_ENABLE_ALL, r"gate C: the integer kernels' logits differ from the simulation's by .* reduce_range"),
-    ],
-)
-def test_gates_b_and_c_stop_a_runtime_that_computes_something_else(
-    level: Level,
-    message: str,
-    network: nn.Module,
-    graph: ModelProto,
-    quantized: ModelProto,
-    images: np.ndarray,
-    monkeypatch: pytest.MonkeyPatch,
+@dataclass(frozen=True)
+class WrongEngine(HostEngine):
+    """An engine whose sessions of graphs with ``operator`` in them are wrong, and which may lack integer kernels."""
+
+    operator: str = "Conv"
+    factor: float = 1.0
+    integers: bool = True
+
+    def session(self, model: bytes) -> Session:
+        kinds = {node.op_type for node in onnx.load_from_string(model).graph.node}
+        return Wrong(super().session(model), self.factor if self.operator in kinds else 1.0)
+
+    def integer_kernels(self, model: bytes) -> Mapping[str, int]:
+        return super().integer_kernels(model) if self.integers else {}
+
+
+def test_gate_b_stops_an_optimisation_that_computes_something_else(
+    network: nn.Module, graph: ModelProto, quantized: ModelProto, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gates, "_logits", disturbed(level))
-    with pytest.raises(VerificationError, match=message):
+    def session(model: ModelProto, level: Level) -> Session:
+        return Wrong(open_session(model, level), 1.5 if level == Level.ORT_ENABLE_BASIC else 1.0)
+
+    monkeypatch.setattr(gates, "open_session", session)
+    with pytest.raises(VerificationError, match=r"gate B: basic optimisation changes the quantized graph's logits by "):
         parity(network, graph, quantized, PRECISIONS, images)
+
+
+def test_gate_c_stops_integer_kernels_that_compute_something_else(
+    network: nn.Module, graph: ModelProto, quantized: ModelProto, images: np.ndarray
+) -> None:
+    engine = WrongEngine(operator="QuantizeLinear", factor=1.5)
+    with pytest.raises(VerificationError, match=r"gate C: the integer kernels' logits differ .* in the form u8s7"):
+        parity(network, graph, quantized, PRECISIONS, images, engine=engine)
 
 
 def test_how_many_images_must_keep_their_class_is_the_callers_to_say(
@@ -128,27 +144,28 @@ def test_how_many_images_must_keep_their_class_is_the_callers_to_say(
 
 
 def test_not_a_number_does_not_slip_through(
-    network: nn.Module, graph: ModelProto, quantized: ModelProto, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    network: nn.Module, graph: ModelProto, quantized: ModelProto, images: np.ndarray
 ) -> None:
-    monkeypatch.setattr(gates, "_logits", lambda model, images, level: np.full((len(images), 10), np.nan, np.float32))
     with pytest.raises(VerificationError, match="gate A"):
-        parity(network, graph, quantized, PRECISIONS, images)
+        parity(network, graph, quantized, PRECISIONS, images, engine=WrongEngine(factor=float("nan")))
 
 
 def test_kernels_that_were_not_asked_for_are_noticed(
     network: nn.Module, graph: ModelProto, quantized: ModelProto, images: np.ndarray
 ) -> None:
     asked = PRECISIONS | {"4": "int8"}
-    with pytest.raises(VerificationError, match=r"3 QLinearConv asked for, 2 run; 1 QGemm asked for, 1 run"):
+    with pytest.raises(VerificationError, match=r"3 Conv asked for, 2 run; 1 Gemm asked for, 1 run"):
         parity(network, graph, quantized, asked, images)
 
 
 def test_a_runtime_without_integer_kernels_is_noticed(
-    network: nn.Module, graph: ModelProto, quantized: ModelProto, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    network: nn.Module, graph: ModelProto, quantized: ModelProto, images: np.ndarray
 ) -> None:
-    monkeypatch.setattr(gates, "executed_operators", lambda model: Counter({"Conv": 3, "Gemm": 1}))
-    with pytest.raises(VerificationError, match=r"2 QLinearConv asked for, 0 run; .* search in fp32 there"):
-        parity(network, graph, quantized, PRECISIONS, images)
+    with pytest.raises(
+        VerificationError,
+        match=r"2 Conv asked for, 0 run; .* or onnxruntime .* lacks the kernels here",
+    ):
+        parity(network, graph, quantized, PRECISIONS, images, engine=WrongEngine(integers=False))
 
 
 def test_images_must_fill_the_graphs_batches(network: nn.Module, images: np.ndarray) -> None:

@@ -100,23 +100,21 @@ def all_units(subnet: Subnet, precision: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(
-    ("ours", "theirs"),
+    ("form", "theirs"),
     [
-        ({}, {}),
-        ({"reduce_range": True}, {"reduce_range": True}),
-        ({"activation_type": "int8"}, {"activation_qType": QuantType.QInt8}),
+        ("u8s8", {}),
+        ("u8s7", {"reduce_range": True}),
+        ("s8s8", {"activation_qType": QuantType.QInt8}),
     ],
 )
-def test_logits_equal_those_of_onnxruntimes_quantizer(
-    seed: int, ours: dict[str, object], theirs: dict[str, object]
-) -> None:
+def test_logits_equal_those_of_onnxruntimes_quantizer(seed: int, form: str, theirs: dict[str, object]) -> None:
     subnet = make_subnet(seed)
     graph = to_onnx(subnet, 1, subnet.candidate.resolution)
     images = make_images(subnet.candidate.resolution)
     ranges = activation_ranges(graph, images)
     rng = np.random.default_rng(seed)
     precisions = {unit: str(rng.choice(["fp32", "int8"])) for unit, _ in subnet.units()}
-    quantized = quantize_graph(graph, precisions, ranges, **ours)  # type: ignore[arg-type]
+    quantized = quantize_graph(graph, precisions, ranges, form=form)
     onnx.checker.check_model(quantized, full_check=True)
     names = [node.name for node in quantized_nodes(graph, precisions)]
     expected = by_the_library(graph, names, ranges, **theirs)
@@ -201,17 +199,15 @@ def test_weights_are_int8_per_channel_with_zero_point_0(graph: ModelProto, subne
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "found"), [("activation_type", "int8", np.int8), ("reduce_range", True, 64)]
+    ("form", "kind", "top"), [("u8s8", np.uint8, 127), ("u8s7", np.uint8, 64), ("s8s8", np.int8, 127)]
 )
-def test_options_for_other_processors(
-    option: str, value: object, found: object, graph: ModelProto, ranges: Ranges
+def test_every_form_is_for_other_processors(
+    form: str, kind: type[np.generic], top: int, graph: ModelProto, ranges: Ranges
 ) -> None:
-    quantized = quantize_graph(graph, {"stem": "int8"}, ranges, **{option: value})  # type: ignore[arg-type]
+    quantized = quantize_graph(graph, {"stem": "int8"}, ranges, form=form)
     tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in quantized.graph.initializer}
-    if option == "activation_type":
-        assert tensors["input_zero_point"].dtype == found
-    else:
-        assert np.abs(tensors["stem.conv.weight_quantized"].astype(int)).max() == found
+    assert tensors["input_zero_point"].dtype == kind
+    assert np.abs(tensors["stem.conv.weight_quantized"].astype(int)).max() == top
 
 
 def test_the_fp32_graph_is_left_as_it_was(graph: ModelProto, subnet: Subnet, ranges: Ranges) -> None:
@@ -272,7 +268,7 @@ def test_quantization_says_nothing(
             {},
             r"no node of the graph lies in blocks\.block_9_9; .*under: blocks, head, stem",
         ),
-        ({"stem": "int8"}, {"activation_type": "int16"}, r"unknown activation type 'int16'; there is: int8, uint8"),
+        ({"stem": "int8"}, {"form": "u8s4"}, r"unknown form of int8 'u8s4'; there is: s8s8, u8s7, u8s8"),
     ],
 )
 def test_wrong_choices_are_named(

@@ -49,7 +49,7 @@ def test_all_int8_passes_the_gates(number: int) -> None:
     precisions = dict(subnet.units())
     quantized = quantize_graph(graph, precisions, activation_ranges(graph, images))
     report = parity(subnet, graph, quantized, precisions, images, min_agreement=0.7)
-    assert report.quantization_error < 0.15 and report.kernels["QLinearConv"] > 0
+    assert report.quantization_error < 0.15 and report.kernels["Conv"] > 0
 
 
 def test_attention_runs_in_integers_and_normalisation_in_floats() -> None:

@@ -2,10 +2,12 @@
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from browser_here import needs_browser, shared_browser
@@ -16,13 +18,29 @@ from latency_tables import FULL, Device, Measurement, SimulatedDevice, get_devic
 from latency_tables.builder import timing_model
 from latency_tables.costs import Images
 from latency_tables.protocol import Runner
+from nas.compression import FORMS, HOST
 from nas.errors import DeviceError
 from nas.files import cache_dir
 from nas.lock import exclusive
 
+
+def present(name: str) -> Callable[[], Device]:
+    """Return what makes the device of that name, or skips the test where the device is not here."""
+
+    def make() -> Device:
+        try:
+            return get_device(name)
+        except DeviceError as error:
+            pytest.skip(str(error))
+
+    return make
+
+
 DEVICES: dict[str, Callable[[], Device]] = {
     "browser": shared_browser,
-    "cpu": lambda: get_device("cpu"),
+    "cpu": present("cpu"),
+    "cpu-2t": present("cpu-2t"),
+    "openvino": present("openvino"),
     "simulated": SimulatedDevice,
     "bitfusion": lambda: get_device("bitfusion"),
     "ssh": lambda: shared_server().device(),
@@ -113,7 +131,7 @@ def test_it_measures_what_its_menu_lists(name: str, monkeypatch: pytest.MonkeyPa
 def test_who_measures_has_it_alone_may_nest_and_leaves_it_free(name: str, models: dict[str, bytes]) -> None:
     device = DEVICES[name]()
     device.wait_seconds = 0.0
-    path, notes = cache_dir() / f"{device.name}.lock", []
+    path, notes = cache_dir() / f"{device.occupies or device.name}.lock", []
     with exclusive(path, "elsewhere", DeviceError), pytest.raises(DeviceError, match="is being measured by process"):
         device.measure_many(models, plan=QUICK, note=notes.append)
     with device.exclusively():
@@ -146,6 +164,26 @@ def test_one_file_is_measured_by_the_full_protocol(
 def test_nonsense_is_refused_in_one_line(name: str) -> None:
     with pytest.raises(DeviceError, match=r"^model: [^\n]+$"):
         DEVICES[name]().load(b"no model at all")
+
+
+@every_device
+def test_its_session_computes_what_the_graph_says_for_any_number_of_images(name: str, models: dict[str, bytes]) -> None:
+    device, images = DEVICES[name](), np.random.default_rng(0).standard_normal((3, 1, 12, 12), dtype=np.float32)
+    [found] = device.session(models["small"]).run(None, {"input": images})
+    [expected] = HOST.session(models["small"]).run(None, {"input": images})
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@every_device
+def test_int8_units_run_in_integers_and_only_they(name: str) -> None:
+    if name in INTEGERS:
+        pytest.skip(f"no graph is written in the precisions of {name!r} yet")
+    device = DEVICES[name]()
+    assert device.quantization in FORMS
+    for precision in device.precisions:
+        model = timing_model(SPACE, SPACE.largest(precision), Images(1, 3), device.quantization)
+        convs, products = (2 + 3 * 4, 1) if precision == "int8" else (0, 0)
+        assert Counter(device.integer_kernels(model)) == Counter(Conv=convs, Gemm=products)
 
 
 @every_device

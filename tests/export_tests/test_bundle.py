@@ -60,6 +60,11 @@ def test_a_changed_byte_is_found_and_the_file_named(saved: Path, name: str) -> N
         load_bundle(saved)
 
 
+def test_a_bundle_that_names_no_device_says_so(saved: Path) -> None:
+    with pytest.raises(FileFormatError, match=r"report\.json: it has no device's name"):
+        _ = load_bundle(saved).device_name
+
+
 @pytest.mark.parametrize("name", ["model.onnx", "weights.safetensors", "subnet.json", "report.json"])
 def test_a_missing_file_is_named(saved: Path, name: str) -> None:
     (saved / name).unlink()

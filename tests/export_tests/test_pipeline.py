@@ -11,10 +11,10 @@ import pytest
 from tiny_job import Tiny, invented_scorer, make_images, make_tiny, tiny_job
 
 from latency_tables.simulated import SimulatedDevice
-from nas.compression import correct_images, parity, quantized_convs
+from nas.cli.main import main
+from nas.compression import Engine, correct_images, parity, quantized_convs
 from nas.errors import DataError, FileFormatError, InfeasibleError, OutputError, UsageError, VerificationError
 from nas.export import Outcome, Progress, load_bundle, run_search
-from nas.export.accuracy import open_session
 from nas.export.evaluation import evaluate_bundle
 from nas.export.finalists import in_one_precision
 from nas.export.result import read_result
@@ -77,7 +77,7 @@ def test_int8_units_run_as_integer_kernels_in_what_ships(outcome: Outcome) -> No
         stem, *blocks, head = (precision == "int8" for precision in one.entry.candidate.precisions)
         assert quantized_convs(one.built.model) == stem + 3 * sum(blocks) + head
         convs = stem + 3 * sum(blocks) + head
-        assert one.built.checks["kernels"] == {"QLinearConv": convs, "QGemm": head, "QLinearMatMul": 0}
+        assert one.built.checks["kernels"] == {"Conv": convs, "Gemm": head, "MatMul": 0}
 
 
 def test_every_network_on_the_front_ships_as_a_bundle_that_does_what_the_report_says(
@@ -87,9 +87,17 @@ def test_every_network_on_the_front_ships_as_a_bundle_that_does_what_the_report_
     for network in read_result(folder)["front"]:
         bundle = load_bundle(folder / network["bundle"])
         assert bundle.candidate.id == network["id"] and bundle.report["measured"] == network["measured"]
-        session = open_session(SimulatedDevice(), bundle.onnx_model)
+        session = SimulatedDevice().session(bundle.onnx_model)
         found = correct_images(session, splits.test, bundle.candidate.resolution, bundle.images).mean()
         assert found == network["measured"]["test_accuracy"]
+
+
+def test_a_bundle_for_a_device_that_is_no_name_here_says_what_to_give(
+    outcome: Outcome, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = folder / read_result(folder)["front"][0]["bundle"]
+    assert main(["evaluate", str(bundle)]) == 2
+    assert "is for device 'simulated', which is no name here; give its profile, or another" in capsys.readouterr().err
 
 
 def test_the_picture_is_a_png(outcome: Outcome, folder: Path) -> None:
@@ -169,10 +177,10 @@ def test_a_device_of_one_precision_gets_networks_of_that_one(tiny: Tiny, tmp_pat
 
 
 def gate_that_stops(monkeypatch: pytest.MonkeyPatch, stops: Callable[[Candidate], bool]) -> None:
-    def gate(network: Subnet, *arguments: Any) -> object:
+    def gate(network: Subnet, *arguments: Any, engine: Engine) -> object:
         if stops(network.candidate):
             raise VerificationError("gate A: made up")
-        return parity(network, *arguments)
+        return parity(network, *arguments, engine=engine)
 
     monkeypatch.setattr("nas.export.finalists.parity", gate)
 
