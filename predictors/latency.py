@@ -4,7 +4,8 @@
 second. The correction is a ridge on log(measured / table) over counts of parts. It is kept only if its errors fall by
 ``EARNED`` at least in nested cross-validation, where neither the table nor the correction, nor the tables that the
 correction learns from, have seen the networks that judge; on published measurements a correction made a good table
-worse as often as better. The interval comes from those very errors, wild ones included.
+worse as often as better. The interval comes from those very errors, wild ones included. Of a device that only a few
+networks were measured on, the mean may be a power of the table (``few_calibration``).
 """
 
 from collections.abc import Mapping
@@ -35,6 +36,7 @@ SHRINKAGE = 100.0  # ridge penalty of the correction, on standardised counts
 LARGEST_LOG_RATIO = 0.3  # from the median error; beyond it the correction takes a measurement to be disturbed
 
 OFFSET = "offset"
+LEAST_MS = 1e-9
 
 
 class LatencyPredictor:
@@ -58,6 +60,7 @@ class LatencyPredictor:
         self.space = space
         self.table = table
         self.images = Images(channels or space.preset.channels, classes or space.preset.classes)
+        self.exponent = 1.0
         self.correction: dict[str, float] = {}
         self.radius: float | None = None
         self._given = table
@@ -83,7 +86,7 @@ class LatencyPredictor:
         counts = count_features(self.space)
         matrix = feature_matrix(counts, genes)
         left = errors - self._unseen_corrections(matrix, genes, ms, folds)
-        self.correction, self._log_correction = {}, None
+        self.exponent, self.correction, self._log_correction = 1.0, {}, None
         if np.abs(left).mean() <= (1 - EARNED) * np.abs(errors).mean():
             weights, offset = _ridge(matrix, errors)
             self._correct({OFFSET: offset, **dict(zip(counts, map(float, weights), strict=True))})
@@ -126,6 +129,8 @@ class LatencyPredictor:
         mean = table.predict_ms(genes)
         if self._log_correction is not None:
             mean *= np.exp(self._log_correction.predict_ms(genes))
+        if self.exponent != 1:
+            mean = np.maximum(mean, np.float32(LEAST_MS)) ** np.float32(self.exponent)
         return Prediction(mean, mean * np.float32(np.exp(-radius)), mean * np.float32(np.exp(radius)))
 
     def _fitted(self) -> tuple[LatencyTable, float]:
@@ -161,7 +166,12 @@ class LatencyPredictor:
             path,
             SCHEMA,
             SCHEMA_VERSION,
-            {"radius_log": radius, "correction": self.correction, "preset": space.preset.to_dict()},
+            {
+                "radius_log": radius,
+                "exponent": self.exponent,
+                "correction": self.correction,
+                "preset": space.preset.to_dict(),
+            },
         )
 
     @classmethod
@@ -182,7 +192,8 @@ class LatencyPredictor:
             space = make_space(preset_from_dict(content.get("preset", {}), str(path)), identity.precisions)
         table, identity = LatencyTable.load(table_path(path), space)
         predictor = cls(space, table, channels=identity.channels, classes=identity.classes)
-        predictor.radius = _radius(path, content)
+        predictor.radius = _number(path, content, "radius_log", 0, 10)
+        predictor.exponent = _number(path, {"exponent": 1.0, **content}, "exponent", 1e-3, 10)
         correction = content.get("correction")
         if correction:
             wanted = {OFFSET, *count_features(space)}
@@ -201,11 +212,11 @@ def table_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}_table.csv")
 
 
-def _radius(path: Path, content: Mapping[str, Any]) -> float:
-    radius: Any = content.get("radius_log")
-    if not _is_number(radius) or not 0 <= radius < 10:
-        raise FileFormatError(f"{path}: radius_log is {radius!r}; allowed: 0 to 10; {MEND}")
-    return float(radius)
+def _number(path: Path, content: Mapping[str, Any], name: str, low: float, high: float) -> float:
+    value: Any = content.get(name)
+    if not _is_number(value) or not low <= value < high:
+        raise FileFormatError(f"{path}: {name} is {value!r}; allowed: {low:g} to {high:g}; {MEND}")
+    return float(value)
 
 
 def _is_number(value: Any) -> bool:

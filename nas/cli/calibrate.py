@@ -21,6 +21,17 @@ def calibrate(
             "--seconds", metavar="S", min=1, max=86_400, help="About how long it may take, instead of about a minute."
         ),
     ] = None,
+    few: Annotated[
+        int | None,
+        typer.Option(
+            "--few",
+            metavar="N",
+            min=10,
+            max=100,
+            help="Measure only N networks, 20 for example, and predict the rest "
+            "from the tables of other devices, shipped or calibrated before.",
+        ),
+    ] = None,
     recalibrate: Annotated[
         bool, typer.Option("--recalibrate", help="Measure anew, even if this device is known.")
     ] = False,
@@ -32,6 +43,8 @@ def calibrate(
     Measures networks of the space on the device, fits its latency table and predictor, and prints their error on
     networks held out, beside the repeatability of the measurement. Kept in the user's cache by the device's
     fingerprint, and reused until hardware or runtime change. Of a modelled device it prints what its model says.
+
+    With --few it takes seconds, and a later search uses it as long as nothing better is there.
     """
     from latency_tables import get_device
     from latency_tables.bitfusion import BitFusion
@@ -39,7 +52,8 @@ def calibrate(
     from latency_tables.modelled_report import modelled_report
     from nas.export import Progress
     from nas.export.scoring import calibrated, open_supernet
-    from predictors.calibration import measured_so_far
+    from predictors.calibration import Calibration, measured_so_far
+    from predictors.few_calibration import FewShotCalibration, calibrate_few
     from search_spaces import make_space
     from supernets import get_supernet
 
@@ -58,9 +72,16 @@ def calibrate(
         return f"what was measured is kept in {path}; the same command goes on" if path else "nothing was measured yet"
 
     with kept_after_interrupt(kept), progress_on(quiet) as display:
-        found = calibrated(
-            on, menu, net, fresh=recalibrate, seconds=seconds, progress=Progress(display.listener, display.note)
-        )
+        found: Calibration | FewShotCalibration
+        if few is not None:
+            found = calibrate_few(
+                on, menu, channels=net.channels, classes=net.classes, networks=few, fresh=recalibrate,
+                progress=display.listener, note=display.note,
+            )  # fmt: skip
+        else:
+            found = calibrated(
+                on, menu, net, fresh=recalibrate, seconds=seconds, progress=Progress(display.listener, display.note)
+            )
     if json:
         print_json({**found.report.to_dict(), "reused": found.reused, "folder": str(found.folder)})
     else:

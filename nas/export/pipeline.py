@@ -29,6 +29,7 @@ from nas.export.scoring import (
     Scorer,
     beside,
     calibrated,
+    from_few,
     load_accuracy_predictor,
     open_supernet,
     scorer_of,
@@ -205,6 +206,9 @@ def load_scorer(job: SearchJob, space: SearchSpace, supernet: Supernet, progress
     """Load the accuracy predictor, which takes no time, then calibrate the device or reuse its calibration."""
     path = job.accuracy_predictor or beside(supernet_folder(job.supernet))
     accuracy = load_accuracy_predictor(path, space, supernet)
+    few = None if job.recalibrate else from_few(job.device, space, supernet, progress=progress)
+    if few is not None:
+        return scorer_of(accuracy, few)
     return scorer_of(accuracy, calibrated(job.device, space, supernet, fresh=job.recalibrate, progress=progress))
 
 

@@ -13,8 +13,10 @@ from nas.errors import UsageError
 from nas.export.progress import NO_PROGRESS, Progress
 from nas.files import read_tensors
 from predictors.accuracy import SCHEMA, SCHEMA_VERSION, AccuracyPredictor
-from predictors.calibration import Calibration, calibrate, calibration_changes
+from predictors.calibration import Calibration, calibrate, calibration_changes, load_calibration
 from predictors.collect import supernet_fingerprint
+from predictors.few_calibration import FewShotCalibration, load_few_shot
+from predictors.few_shot_report import FewShotReport
 from predictors.ofa_accuracy import KIND, OFAAccuracyPredictor
 from search_spaces import Genes, SearchSpace, get_space
 from supernets import Supernet, get_supernet
@@ -139,14 +141,33 @@ def calibrated(
     return found
 
 
-def scorer_of(accuracy: AccuracyPredictor | OFAAccuracyPredictor, calibration: Calibration) -> Scorer:
+def from_few(
+    device: Device, space: SearchSpace, supernet: Supernet, *, progress: Progress = NO_PROGRESS
+) -> FewShotCalibration | None:
+    """Return the device's calibration from a few networks if that is all there is in the cache, and note it.
+
+    Raises:
+        FileFormatError: What is in the cache is damaged.
+    """
+    images = {"channels": supernet.channels, "classes": supernet.classes}
+    if load_calibration(device, space, **images) is not None:
+        return None
+    found = load_few_shot(device, space, **images)
+    if found is not None:
+        whole = f"for a whole one: nas calibrate --device {device.name}"
+        progress.note(f"few-shot calibration of {device.name} from {found.report.networks} networks reused; {whole}")
+    return found
+
+
+def scorer_of(
+    accuracy: AccuracyPredictor | OFAAccuracyPredictor, calibration: Calibration | FewShotCalibration
+) -> Scorer:
     """Join the two predictors of a job."""
     report = calibration.report
-    origin = {
-        "reused": calibration.reused,
-        "networks": report.fitted,
-        "held_out_median_error": report.searched.median,
-        "repeatability": report.repeatability,
-        "reference_ms": calibration.reference_ms,
-    }
+    if isinstance(report, FewShotReport):
+        judged = {"few_shot": report.chosen, "left_out_median_error": report.left_out.median}
+    else:
+        judged = {"held_out_median_error": report.searched.median, "repeatability": report.repeatability}
+    networks = report.networks if isinstance(report, FewShotReport) else report.fitted
+    origin = {"reused": calibration.reused, "networks": networks, **judged, "reference_ms": calibration.reference_ms}
     return Scorer(accuracy, calibration.predictor, origin, calibration.reference_ms)

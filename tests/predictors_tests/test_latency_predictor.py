@@ -110,6 +110,7 @@ def test_it_is_the_same_after_a_round_trip(tmp_path: Path, corrected: bool) -> N
     [
         ({"radius_log": -1}, r"latency\.json: radius_log is -1; allowed: 0 to 10; delete"),
         ({"radius_log": "wide"}, r"radius_log is 'wide'"),
+        ({"exponent": 0}, r"exponent is 0; allowed: 0.001 to 10; delete"),
         ({"correction": {"offset": 1.0}}, r"its correction does not fit space 'fashion-mbv3'"),
         ({"correction": {**dict.fromkeys(count_features(SPACE), "x"), "offset": 1.0}}, r"its correction does not fit"),
         ({"preset": {}}, r"latency\.json: name is missing"),

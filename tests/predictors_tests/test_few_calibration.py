@@ -1,0 +1,122 @@
+"""Calibrating a device from a few networks and the tables of others."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_calibration import IMAGES, SPACE, run
+from tiny_space import tiny_space
+
+from latency_tables import LatencyTable, SimulatedDevice
+from latency_tables.builder import timing_model
+from latency_tables.costs import Images
+from latency_tables.features import cost_features, weighted_sum
+from latency_tables.simulated import CostModel
+from latency_tables.table import TableIdentity
+from nas.errors import FileFormatError, UsageError
+from predictors import LatencyPredictor
+from predictors.few_calibration import FewShotCalibration, calibrate_few, fit_few, load_few_shot
+from predictors.known_devices import known_tables
+
+FAST = CostModel(mac_fp32_ns=0.03, mac_int8_ns=0.02, element_ns=0.2, noise=0.005)
+NEW = CostModel(mac_fp32_ns=0.06, mac_int8_ns=0.03, element_ns=0.5, noise=0.005)
+
+
+def new_device() -> SimulatedDevice:
+    return SimulatedDevice("new", costs=NEW, seed=5)
+
+
+def few(device: SimulatedDevice, networks: int = 20, **options) -> FewShotCalibration:
+    return calibrate_few(device, SPACE, networks=networks, **IMAGES, **options)
+
+
+def test_a_new_device_is_known_from_twenty_networks_and_another_s_calibration() -> None:
+    run(SimulatedDevice("known", costs=FAST, seed=1))
+    device = new_device()
+    found = few(device)
+    assert len(found.report.known) == 1 and found.report.known[0].startswith("known ")
+    assert set(found.report.errors) == {"proxy", "sources", "fresh table"}
+    rows = SPACE.sample(60, np.random.default_rng(9))
+    truth = np.array([device.true_ms(timing_model(SPACE, row, Images(1, 3))) for row in rows])
+    prediction = found.predictor.predict(rows)
+    assert np.abs(prediction.mean / truth - 1).mean() < 0.08
+    assert ((prediction.low <= truth) & (truth <= prediction.high)).mean() > 0.7
+    text = "\n".join(found.report.lines())
+    assert "SIMULATED" in text and "few-shot: 20 networks" in text and "chosen by networks left out: " in text
+
+
+def test_without_another_device_its_own_table_is_all_there_is() -> None:
+    found = few(new_device())
+    assert found.report.known == () and list(found.report.errors) == ["fresh table"]
+    assert "known devices: none, so a table of its own" in "\n".join(found.report.lines())
+
+
+def test_it_is_kept_found_again_and_made_anew_when_asked() -> None:
+    device = new_device()
+    assert load_few_shot(device, SPACE, **IMAGES) is None
+    first, again, more = few(device), few(device), few(device, 24)
+    assert (first.reused, again.reused, more.reused) == (False, True, False)
+    assert again.report == first.report and again.reference_ms == first.reference_ms > 0
+    rows = SPACE.sample(9, np.random.default_rng(0))
+    assert np.allclose(first.predictor.predict(rows).mean, again.predictor.predict(rows).mean, rtol=1e-5)
+    assert not few(device, 24, fresh=True).reused
+
+
+def test_what_is_damaged_is_refused() -> None:
+    found = few(new_device())
+    report = found.folder / "report.json"
+    content = json.loads(report.read_text())
+    report.write_text(json.dumps({**content, "report": {}}))
+    with pytest.raises(FileFormatError, match=r"report\.json: it is no report of a few-shot calibration"):
+        few(new_device())
+    report.write_text(json.dumps(content))
+    (found.folder / "predictor.json").write_text("{}")
+    with pytest.raises(FileFormatError, match=r"report\.json: a file beside it is not the recorded one; delete"):
+        few(new_device())
+
+
+@pytest.mark.parametrize("networks", [9, 101])
+def test_too_few_and_too_many_networks_are_refused(networks: int) -> None:
+    with pytest.raises(UsageError, match=f"{networks} networks of space 'tiny'; allowed: 10 to 100"):
+        few(new_device(), networks)
+
+
+def test_a_proxy_is_a_power_of_its_table_and_survives_a_round_trip(tmp_path: Path) -> None:
+    images = Images(1, 3)
+    features = cost_features(SPACE, images)
+    source = weighted_sum(features, np.random.default_rng(0).uniform(0, 0.1, len(features)))
+    rows = SPACE.sample(20, np.random.default_rng(1))
+    ms = 3 * source.predict_ms(rows).astype(np.float64) ** 0.5
+    predictor, shot = fit_few(SPACE, images, rows, ms, {"other": source})
+    assert shot.chosen.name == "proxy other" and predictor.exponent == pytest.approx(0.5, rel=0.01)
+    predictor.save(tmp_path / "few.json")
+    loaded = LatencyPredictor.load(tmp_path / "few.json", SPACE)
+    others = SPACE.sample(50, np.random.default_rng(2))
+    wanted = 3 * source.predict_ms(others) ** 0.5
+    for one in (predictor, loaded):
+        np.testing.assert_allclose(one.predict(others).mean, wanted, rtol=0.01)
+    assert predictor.fit(SPACE.sample(40, np.random.default_rng(3)), np.linspace(1, 2, 40)).exponent == 1
+
+
+def saved(folder: Path, name: str, **changes: object) -> None:
+    fields = {
+        "space": SPACE.name, "space_digest": SPACE.preset.digest, "precisions": SPACE.precisions, "channels": 1,
+        "classes": 3, "device": {"simulated": True}, "fingerprint": f"of {name}", **changes,
+    }  # fmt: skip
+    LatencyTable.zeros(SPACE).save(folder / f"{name}.csv", TableIdentity(**fields))  # type: ignore[arg-type]
+
+
+def test_tables_that_ship_are_known_if_they_are_of_the_same_networks(tmp_path: Path) -> None:
+    device = new_device()
+    saved(tmp_path, "right")
+    saved(tmp_path, "space", space_digest="another")
+    saved(tmp_path, "menu", precisions=("fp32",))
+    saved(tmp_path, "images", classes=10)
+    saved(tmp_path, "measured", device={"simulated": False})
+    saved(tmp_path, "itself", fingerprint=device.fingerprint)
+    saved(tmp_path, "damaged")
+    (tmp_path / "damaged.json").write_text("{}")
+    (tmp_path / "foreign.csv").write_text("no table\n")
+    assert list(known_tables(device, SPACE, Images(1, 3), tmp_path)) == ["right of rig"]
+    assert known_tables(device, tiny_space(("fp32",)), Images(1, 3), tmp_path) == {}
