@@ -26,14 +26,14 @@ DEVICES = Registry("device")
 DEVICES.register(
     "cpu", "latency_tables.onnxruntime_cpu:OnnxRuntimeCpu", "this machine's processor, onnxruntime, one thread"
 )
+DEVICES.register("cpu-2t", "latency_tables.onnxruntime_cpu:two_threads", "the same with two threads")
+DEVICES.register("openvino", "latency_tables.openvino_cpu:OpenVinoCpu", "the same processor, OpenVINO, one thread")
 DEVICES.register(
-    "browser", "latency_tables.browser:Browser", "this machine's processor, onnxruntime-web in Chromium, one thread"
+    "browser", "latency_tables.browser:Browser", "the same processor, onnxruntime-web in headless Chromium, one thread"
 )
 DEVICES.register(
     "bitfusion", "latency_tables.bitfusion:BitFusion", "an accelerator of 4 to 8 bits, modelled, not measured"
 )
-DEVICES.register("cpu-2t", "latency_tables.onnxruntime_cpu:two_threads", "the same with two threads")
-DEVICES.register("openvino", "latency_tables.openvino_cpu:OpenVinoCpu", "the same processor, OpenVINO, one thread")
 
 Note = Callable[[str], None]  # a line worth showing
 

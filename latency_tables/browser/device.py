@@ -1,9 +1,8 @@
 """Device ``browser``: this machine's processor under onnxruntime-web, WebAssembly with SIMD, in headless Chromium.
 
 Timed is what a page that calls ``session.run`` waits for, by the page's own clock. The clock of an isolated page ticks
-every 5 µs, so a value is made of more inferences than elsewhere. fp32 and u8s8 QDQ: int8 is on the menu only after a
-quantized convolution was seen in the runtime's profile as one integer kernel, and gave the right numbers; whether it
-is faster is another question, which the measurements answer.
+every 5 µs, so a value is made of more inferences than elsewhere. What ran in integers is read from the runtime's
+profile; whether int8 is faster is another question, which the measurements answer.
 """
 
 import threading

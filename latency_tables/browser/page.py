@@ -138,7 +138,7 @@ class Page:
         if any(sign in str(error).lower() for sign in OUT_OF_MEMORY):
             self.close()
             raise DeviceError(
-                f"{runtime} ran out of memory (a page has 4 GiB at most): {error}; use a smaller model or batch"
+                f"{runtime} ran out of memory (a page has 4 GiB at most): {error}; use smaller models, or fewer at once"
             ) from error
         raise DeviceError(f"{runtime} cannot {what} it: {error}") from error
 

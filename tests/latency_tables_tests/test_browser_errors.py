@@ -141,7 +141,7 @@ def test_a_browser_that_hangs_is_ended_by_force(tmp_path: Path, monkeypatch: pyt
             {"open": {"throws": "Error: no\x1b[31m graph\nat"}},
             r"^model: .* 9.8.7 cannot load it: Error: no\[31m graph$",
         ),
-        ({"open": {"throws": "RangeError: Out of memory"}}, "^model: .* ran out of memory .*; use a smaller model or"),
+        ({"open": {"throws": "RangeError: Out of memory"}}, "^model: .* ran out of memory .*; use smaller models, or"),
         ({"open": {"throws": "std::bad_alloc"}}, r"ran out of memory \(a page has 4 GiB at most\): std::bad_alloc"),
         ({"open": None}, "returned no description of the model's inputs"),
         ({"open": {**fake_chromium.ANSWERS["open"], "outputs": [{"name": 1}]}}, "description of the model's outputs"),
