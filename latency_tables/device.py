@@ -185,9 +185,13 @@ def get_device(name: str | Path) -> Device:
     """
     if str(name).endswith(".toml"):
         profile = read_profile(Path(name))
-        device: Device = RUNTIMES.get(profile.runtime)(
-            profile.name, threads=profile.threads, precisions=profile.precisions
-        )
+        make, threads, precisions = RUNTIMES.get(profile.runtime), profile.threads, profile.precisions
+        if profile.host is not None:
+            device: Device = make(
+                profile.name, profile.host, inner=profile.inner, threads=threads, precisions=precisions
+            )
+        else:
+            device = make(profile.name, threads=threads, precisions=precisions)
     else:
         device = DEVICES.get(str(name))()
     return device

@@ -8,7 +8,6 @@ reached: onnxruntime through ssh on this machine is the device ``cpu``.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,29 +41,21 @@ class SshDevice(ProbedDevice):
 
     Args:
         name: What ``--device`` calls it.
-        host: As one types it after ``ssh``: ``pi@raspberrypi``, or a name from ``~/.ssh/config``.
-        port: None for what ``~/.ssh/config`` says, or 22.
-        identity: The file of a private key, None for the agent and the usual files.
-        known_hosts: The file of host keys, None for the person's own; the host's key must be in it.
-        python: The interpreter over there that has the runtime and numpy, such as ``~/venv/bin/python``.
+        host: Where the machine is and how it is entered.
         inner: What runs the models over there, of ``RUNTIMES``.
         threads: Threads that an inference may use.
         precisions: The menu, a part of what is executed over there; None for all of that.
 
     Raises:
-        UsageError: One of these cannot be one.
+        UsageError: There is no such inner runtime.
         DeviceError: The machine cannot be entered, or lacks what the runner needs.
     """
 
     def __init__(
         self,
-        name: str = "ssh",
+        name: str,
+        host: SshHost,
         *,
-        host: str,
-        port: int | None = None,
-        identity: Path | None = None,
-        known_hosts: Path | None = None,
-        python: str = "python3",
         inner: str = "onnxruntime",
         threads: int = 1,
         precisions: Sequence[str] | None = None,
@@ -72,8 +63,7 @@ class SshDevice(ProbedDevice):
         if inner not in RUNTIMES:
             raise unknown_name("runtime over ssh", inner, RUNTIMES)
         self._inner = inner
-        where = SshHost(host, port, identity, known_hosts, python)
-        self._link = SshLink(where, runtime=inner, threads=threads, options=RUNTIMES[inner])
+        self._link = SshLink(host, runtime=inner, threads=threads, options=RUNTIMES[inner])
         super().__init__(name, inner, self._link.machine["runtime_version"], threads=threads, precisions=precisions)
 
     def machine(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from getpass import getuser
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from latency_tables.ssh import SshDevice
+from latency_tables.ssh_command import SshHost
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 MARK = "HWNAS_TEST_MARK"
@@ -47,20 +48,20 @@ class SshServer:
     token: str
     pid: int
 
-    def entrance(self, **others: Any) -> dict[str, Any]:
-        """Return the arguments of ``SshHost`` with which this machine is entered through the server."""
-        return {
-            "host": f"{getuser()}@127.0.0.1",
-            "port": self.port,
-            "identity": self.folder / "user_key",
-            "known_hosts": self.folder / "known_hosts",
-            "python": sys.executable,
-            **others,
-        }
+    def host(self, **others: Any) -> SshHost:
+        """Return how this machine is entered through the server, but for ``others``."""
+        host = SshHost(
+            host=f"{getuser()}@127.0.0.1",
+            port=self.port,
+            identity=self.folder / "user_key",
+            known_hosts=self.folder / "known_hosts",
+            python=sys.executable,
+        )
+        return replace(host, **others)
 
-    def device(self, name: str = "ssh", **others: Any) -> SshDevice:
+    def device(self, name: str = "ssh", *, inner: str = "onnxruntime", **others: Any) -> SshDevice:
         """Return this machine as a device, entered through the server."""
-        return SshDevice(name, **self.entrance(**others))
+        return SshDevice(name, self.host(**others), inner=inner)
 
     def python(self, name: str, script: str) -> str:
         """Write an executable in the place of the interpreter over there; return its path."""

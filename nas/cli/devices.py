@@ -10,7 +10,8 @@ def devices(json: Json = False) -> None:
     """List the devices: what each executes on this machine, or what it lacks and the line that installs it.
 
     A device of your own is a TOML file that names one of the runtimes: schema_version = 1, runtime, and if you like
-    name, threads, precisions. Every command takes its path for --device.
+    name, threads, precisions. Runtime ssh is another machine: it takes host (as after ssh), and if you like inner
+    (onnxruntime, openvino), python, port, identity, known_hosts. Every command takes its path for --device.
     """
     from latency_tables import get_device, list_devices, list_runtimes
     from nas.errors import DeviceError

@@ -38,6 +38,13 @@ def test_a_profile_makes_a_device_of_its_own(tmp_path: Path) -> None:
         (['runtime = "openvino"', "precisions = []"], r"precisions is \[\]; allowed: a list of fp32, fp16, bf16, int8"),
         (['runtime = "openvino"', 'name = "../up"'], r"name is '\.\./up'; allowed: up to 40 letters, digits"),
         (['runtime = "openvino"', "cores = 4"], r"cores is an unknown key; allowed: .*runtime, threads, precisions"),
+        (['runtime = "ssh"'], r"mine\.toml: host is missing; allowed: as after `ssh`, such as pi@raspberrypi"),
+        (['runtime = "ssh"', 'host = "-oProxyCommand=id"'], r"host is '-oProxyCommand=id'; allowed: as after `ssh`"),
+        (['runtime = "ssh"', 'host = "pi"', "port = 0"], r"port is 0; allowed: 1 to 65535"),
+        (['runtime = "ssh"', 'host = "pi"', 'inner = "tflite"'], r"inner is 'tflite'; allowed: onnxruntime, openvino"),
+        (['runtime = "ssh"', 'host = "pi"', 'identity = "no"'], r"identity is 'no'; allowed: a file"),
+        (['runtime = "ssh"', 'host = "pi"', 'python = ""'], r"python is ''; allowed: an interpreter over there"),
+        (['runtime = "openvino"', 'host = "pi"'], r"host is an unknown key; allowed: .*precisions"),
         (["runtime = "], r"mine\.toml: not a TOML file"),
     ],
 )

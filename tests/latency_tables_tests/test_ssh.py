@@ -47,6 +47,26 @@ def test_this_machine_through_ssh_is_the_device_cpu(server: SshServer) -> None:
     assert device.describe() == cpu.describe() and device.runtime == cpu.runtime
 
 
+def test_a_profile_names_another_machine(server: SshServer, tmp_path: Path) -> None:
+    host = server.host()
+    (tmp_path / "key").write_bytes(host.identity.read_bytes())
+    (tmp_path / "key").chmod(0o600)
+    path = tmp_path / "board.toml"
+    lines = [
+        "schema_version = 1",
+        'runtime = "ssh"',
+        'precisions = ["fp32"]',
+        f'host = "{host.host}"',
+        f"port = {host.port}",
+        f"python = '{host.python}'",
+        'identity = "key"',
+        f"known_hosts = '{host.known_hosts}'",
+    ]
+    path.write_text("\n".join(lines))
+    device = get_device(path)
+    assert (device.name, device.precisions, device.runtime) == ("board", ("fp32",), get_device("cpu").runtime)
+
+
 def test_its_sessions_give_the_logits_of_this_machines(server: SshServer) -> None:
     images = np.random.default_rng(0).standard_normal((5, 1, 16, 16), dtype=np.float32)
     network = timing_model(SPACE, SPACE.largest("int8"), Images(1, 3))
@@ -120,7 +140,7 @@ def test_a_connection_cut_in_the_middle_is_opened_again_and_the_measurement_goes
 
 def test_a_connection_that_is_always_cut_is_given_up(server: SshServer, model: bytes) -> None:
     script = f'#!/bin/sh\n{sys.executable} "$@" | {{ read -r line; echo "$line"; kill $$; }}\n'
-    host = SshHost(**server.entrance(python=server.python("dies", script)))
+    host = server.host(python=server.python("dies", script))
     link = SshLink(host, runtime="onnxruntime", threads=1, options={})
     with pytest.raises(DeviceError, match=r"^\S+@127\.0\.0\.1: the connection was cut .*so were the 3 after it; see"):
         link.loaded(model)
@@ -190,7 +210,7 @@ def test_the_lock_is_taken_again_after_a_cut_and_freed_by_one(server: SshServer)
 
 
 def test_another_machine_at_the_same_address_is_not_taken_for_the_first(server: SshServer, model: bytes) -> None:
-    link = SshLink(SshHost(**server.entrance()), runtime="onnxruntime", threads=1, options={})
+    link = SshLink(server.host(), runtime="onnxruntime", threads=1, options={})
     link.machine = {**link.machine, "runtime_version": "0.1"}
     server.cut()
     with pytest.raises(DeviceError, match=r"another machine or runtime answers than before; run this again"):

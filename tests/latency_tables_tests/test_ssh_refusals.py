@@ -92,12 +92,16 @@ def test_no_ssh_here(server: SshServer, monkeypatch: pytest.MonkeyPatch, tmp_pat
         ({"host": "pi", "python": "a\nb"}, r"python 'a\\nb' of pi is none; name the interpreter"),
         ({"host": "pi", "identity": Path("/absent")}, r"IdentityFile /absent of pi is not a file; name one"),
         ({"host": "pi", "known_hosts": Path("/")}, r"UserKnownHostsFile / of pi is not a file"),
-        ({"host": "pi", "inner": "onnx"}, r"unknown runtime over ssh 'onnx'; there is: onnxruntime, openvino"),
     ],
 )
 def test_arguments_that_cannot_be(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        SshDevice(**arguments)
+        SshHost(**arguments)
+
+
+def test_an_inner_runtime_that_there_is_not() -> None:
+    with pytest.raises(UsageError, match=r"unknown runtime over ssh 'onnx'; there is: onnxruntime, openvino"):
+        SshDevice("pi", SshHost("pi"), inner="onnx")
 
 
 def test_a_python_that_is_missing_over_there(server: SshServer) -> None:
@@ -171,7 +175,7 @@ def test_times_that_cannot_be(server: SshServer, change: str, message: str) -> N
 
 def test_an_answer_that_does_not_come(server: SshServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ssh_link, "ANSWER_SECONDS", 1.0)
-    host = SshHost(**server.entrance(python=between(server, "loaded", "time.sleep(60)")))
+    host = server.host(python=between(server, "loaded", "time.sleep(60)"))
     link = SshLink(host, runtime="onnxruntime", threads=1, options={})
     start = time.monotonic()
     with pytest.raises(DeviceError, match=r"no answer to 'load' in 1 s; see what it is at"):
