@@ -15,6 +15,7 @@ from typing import Any
 UNKNOWN = "unknown"
 CPUINFO = Path("/proc/cpuinfo")
 CPU_FOLDER = Path("/sys/devices/system/cpu/cpu0")
+BOARD = Path("/proc/device-tree/model")  # such as "Raspberry Pi 4 Model B Rev 1.4"
 
 # The instruction sets that onnxruntime's and other runtimes' kernels ask for.
 ISA_FLAGS = (
@@ -24,14 +25,14 @@ ISA_FLAGS = (
 )  # fmt: skip
 
 
-def describe_cpu(cpuinfo: Path = CPUINFO, cpu_folder: Path = CPU_FOLDER) -> dict[str, Any]:
+def describe_cpu(cpuinfo: Path = CPUINFO, cpu_folder: Path = CPU_FOLDER, board: Path = BOARD) -> dict[str, Any]:
     """Return model, instruction sets, cores, caches, hypervisor and governor; what cannot be read is "unknown"."""
     fields = _cpuinfo(cpuinfo)
     flags = set(fields.get("flags", fields.get("Features", "")).split())
     return {
         "system": platform.system(),
         "machine": platform.machine(),
-        "cpu": _cpu_name(fields),
+        "cpu": _cpu_name(fields, board),
         "isa": [flag for flag in ISA_FLAGS if flag in flags],
         "cores": os.cpu_count() or UNKNOWN,
         "caches": _caches(cpu_folder),
@@ -66,8 +67,14 @@ def _cpuinfo(path: Path) -> dict[str, str]:
     return fields
 
 
-def _cpu_name(fields: Mapping[str, str]) -> str:
-    name = fields.get("model name") or _sysctl("machdep.cpu.brand_string") or platform.processor() or UNKNOWN
+def _cpu_name(fields: Mapping[str, str], board: Path) -> str:
+    named = (
+        fields.get("model name"),
+        _sysctl("machdep.cpu.brand_string"),
+        _read(board, "").strip("\0"),
+        platform.processor(),
+    )
+    name = next(filter(None, named), UNKNOWN)
     marks = [
         fields[key]
         for key in ("vendor_id", "cpu family", "model", "stepping", "CPU implementer", "CPU part")

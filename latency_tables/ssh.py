@@ -20,6 +20,7 @@ from latency_tables.ssh_answers import array, kernels, seconds
 from latency_tables.ssh_command import SshHost
 from latency_tables.ssh_link import FarModel, SshLink
 from nas.compression.sessions import SESSION_OPTIONS
+from nas.errors import DeviceError
 from nas.registry import unknown_name
 
 MAX_OUTPUT = 2**26  # bytes of an answer that holds outputs
@@ -64,6 +65,10 @@ class SshDevice(ProbedDevice):
             raise unknown_name("runtime over ssh", inner, RUNTIMES)
         self._inner = inner
         self._link = SshLink(host, runtime=inner, threads=threads, options=RUNTIMES[inner])
+        cores = self._link.machine["cpu"]["cores"]
+        if isinstance(cores, int) and not 1 <= threads <= cores:
+            self.close()
+            raise DeviceError(f"device {name!r} asks for {threads} threads; allowed on {host.host}: 1 to {cores}")
         super().__init__(name, inner, self._link.machine["runtime_version"], threads=threads, precisions=precisions)
 
     def machine(self) -> dict[str, Any]:

@@ -59,9 +59,9 @@ class SshServer:
         )
         return replace(host, **others)
 
-    def device(self, name: str = "ssh", *, inner: str = "onnxruntime", **others: Any) -> SshDevice:
+    def device(self, name: str = "ssh", *, inner: str = "onnxruntime", threads: int = 1, **others: Any) -> SshDevice:
         """Return this machine as a device, entered through the server."""
-        return SshDevice(name, self.host(**others), inner=inner)
+        return SshDevice(name, self.host(**others), inner=inner, threads=threads)
 
     def python(self, name: str, script: str) -> str:
         """Write an executable in the place of the interpreter over there; return its path."""

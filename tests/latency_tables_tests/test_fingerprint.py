@@ -34,6 +34,13 @@ def test_it_reads_what_matters_for_speed(tmp_path: Path) -> None:
     assert found["hypervisor"].startswith("yes") and found["governor"] == "unknown"
 
 
+def test_a_board_whose_processor_has_no_name_is_known_by_its_own(tmp_path: Path) -> None:
+    (tmp_path / "cpuinfo").write_text("Features\t: fp asimd\nCPU implementer\t: 0x41\nCPU part\t: 0xd08\n")
+    (tmp_path / "board").write_bytes(b"Raspberry Pi 4 Model B Rev 1.4\0")
+    found = describe_cpu(tmp_path / "cpuinfo", tmp_path / "cpu0", tmp_path / "board")
+    assert found["cpu"] == "Raspberry Pi 4 Model B Rev 1.4 (0x41, 0xd08)" and found["isa"] == ["asimd"]
+
+
 def test_what_cannot_be_read_is_unknown_or_empty(tmp_path: Path) -> None:
     found = describe_cpu(tmp_path / "absent", tmp_path / "absent")
     assert found["isa"] == [] and found["caches"] == [] and found["governor"] == "unknown"

@@ -1,6 +1,7 @@
 """What the ``ssh`` runtime refuses, each in one line that names the machine, what happened and the mend."""
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -115,6 +116,11 @@ def test_a_runtime_that_is_missing_over_there(server: SshServer) -> None:
     bare = server.python("bare", f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n')
     with pytest.raises(DeviceError, match=r"bare' there lacks onnxruntime; install it there: \S+ -m pip install onnx"):
         server.device(python=bare)
+
+
+def test_more_threads_than_there_are_cores_over_there(server: SshServer) -> None:
+    with pytest.raises(DeviceError, match=rf"'pi' asks for 999 threads; allowed on \S+: 1 to {os.cpu_count()}$"):
+        server.device("pi", threads=999)
 
 
 def test_a_runtime_that_does_not_start_over_there(server: SshServer) -> None:
