@@ -20,6 +20,7 @@ With ``runtime = "ssh"`` it is on another machine, which is entered with OpenSSH
 A runtime is called with the name, and with threads and precisions as keywords; ``ssh`` with host and inner besides.
 """
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,5 +98,8 @@ def _host(reader: TableReader, folder: Path) -> SshHost:
 
 
 def _file(reader: TableReader, key: str, folder: Path) -> Path | None:
-    value = reader.take(key, str, "a file", lambda value: is_file(folder / Path(value).expanduser()), None)
-    return None if value is None else folder / Path(value).expanduser()
+    def there(value: str) -> Path:
+        return folder / os.path.expanduser(value)
+
+    value = reader.take(key, str, "a file", lambda value: is_file(there(value)), None)
+    return None if value is None else there(value)

@@ -31,7 +31,6 @@ REFUSALS = (  # what ssh says: what it means, and the mend
     ("host key verification failed", "its host key is not in known_hosts; enter it once with ssh and compare the key"),
     ("permission denied", "it lets nobody in without a password; set up a key, load it with ssh-add or name its file"),
     ("too many authentication failures", "too many keys were offered; name the file of the right one"),
-    ("could not resolve", "there is no host of that name; mend host in the profile"),
 )
 
 
@@ -185,9 +184,10 @@ class Channel:
         for words, meaning in REFUSALS:
             if code == 255 and words in self._errors.decode(errors="replace").lower():
                 return DeviceError(f"{host}: {meaning} (ssh: {said})")
-        if self._is_open or code == 255:
-            what = "the connection was cut" if self._is_open else "it cannot be reached"
-            return ConnectionCut(f"{host}: {what} (ssh: {said}, exit {code})")
+        if self._is_open:
+            return ConnectionCut(f"{host}: the connection was cut (ssh: {said}, exit {code})")
+        if code == 255:
+            return ConnectionCut(f"{host}: it cannot be reached (ssh: {said}); see that it is on and the name right")
         if code in (126, 127):
             return DeviceError(f"{host}: {python!r} cannot be run there ({said}); name its Python with python = …")
         return DeviceError(f"{host}: {python!r} does not run the runner ({said}, exit {code}); mend that there")

@@ -98,7 +98,7 @@ class SshHost:
 
     def _paths(self) -> dict[str, Path]:
         paths = {"IdentityFile": self.identity, "UserKnownHostsFile": self.known_hosts}
-        return {name: path.expanduser() for name, path in paths.items() if path is not None}
+        return {name: Path(os.path.expanduser(path)) for name, path in paths.items() if path is not None}
 
     def _remote(self) -> str:
         source = runner_source()

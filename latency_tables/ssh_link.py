@@ -117,8 +117,8 @@ class SshLink:
                     self.close()
                     if pause is None:
                         raise DeviceError(
-                            f"{cut}, and so were the {len(PAUSES)} after it; see that the machine stays up and "
-                            "has memory enough, then run this again"
+                            f"{cut}; {len(PAUSES)} tries before this one ended alike; see that the machine stays up "
+                            "and has memory enough, then run this again"
                         ) from cut
                     time.sleep(pause)
                 except DeviceError:

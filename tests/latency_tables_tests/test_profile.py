@@ -43,6 +43,7 @@ def test_a_profile_makes_a_device_of_its_own(tmp_path: Path) -> None:
         (['runtime = "ssh"', 'host = "pi"', "port = 0"], r"port is 0; allowed: 1 to 65535"),
         (['runtime = "ssh"', 'host = "pi"', 'inner = "tflite"'], r"inner is 'tflite'; allowed: onnxruntime, openvino"),
         (['runtime = "ssh"', 'host = "pi"', 'identity = "no"'], r"identity is 'no'; allowed: a file"),
+        (['runtime = "ssh"', 'host = "pi"', 'identity = "~nobody-here/key"'], r"allowed: a file"),
         (['runtime = "ssh"', 'host = "pi"', 'python = ""'], r"python is ''; allowed: an interpreter over there"),
         (['runtime = "openvino"', 'host = "pi"'], r"host is an unknown key; allowed: .*precisions"),
         (["runtime = "], r"mine\.toml: not a TOML file"),
