@@ -11,6 +11,7 @@ activations and sums are in place. An element takes four bytes, in an int8 part 
 channels and keeps buffers), never less with the same order of steps.
 """
 
+import re
 from collections.abc import Callable
 from functools import cached_property
 
@@ -23,7 +24,7 @@ from search_spaces import Genes, SearchSpace
 
 Floats = NDArray[np.float64]
 
-BYTES = {"int8": 1}  # of a weight or an activation; 4 in any other precision
+BYTES = {"fp32": (4.0, 4.0), "int8": (1.0, 1.0)}  # of a weight and of an activation; w4a8 says its bits itself
 FIGURES = ("macs_m", "size_mb", "memory_mb")
 
 
@@ -72,18 +73,23 @@ def _macs(part: Part, steps: list[Step]) -> float:
 
 
 def _size(part: Part, steps: list[Step]) -> float:
-    each, scale = _bytes(part), 4 if _bytes(part) < 4 else 0
+    each, _ = _bytes(part)
+    scale = 4 if each < 4 else 0
     return sum(
         each * (step.weights + step.constants) + scale * step.scales + 4 * (step.biases + step.floats) for step in steps
     )
 
 
 def _memory(part: Part, steps: list[Step]) -> float:
-    return _bytes(part) * max(step.alive for step in steps)
+    _, each = _bytes(part)
+    return each * max(step.alive for step in steps)
 
 
-def _bytes(part: Part) -> int:
-    return BYTES.get(part.choice.precision, 4)
+def _bytes(part: Part) -> tuple[float, float]:
+    precision = part.choice.precision
+    if match := re.fullmatch(r"w(\d+)a(\d+)", precision):
+        return int(match[1]) / 8, int(match[2]) / 8
+    return BYTES[precision]
 
 
 AMOUNTS: dict[str, Callable[[Part, list[Step]], float]] = {"macs_m": _macs, "size_mb": _size, "memory_mb": _memory}

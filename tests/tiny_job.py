@@ -219,6 +219,11 @@ class Predicted:
 
     mean: NDArray[np.float64]
 
+    @property
+    def high(self) -> NDArray[np.float64]:
+        """The upper ends of their intervals."""
+        return 1.1 * self.mean
+
 
 @dataclass(frozen=True)
 class Invented:

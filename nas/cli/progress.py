@@ -3,9 +3,12 @@
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 
 class Listener(Protocol):
@@ -20,10 +23,11 @@ PLAIN_SECONDS = 10.0  # between two lines of one stage
 
 @dataclass(frozen=True)
 class Display:
-    """What shows a job: a listener for its stages, and one for lines worth reading."""
+    """What shows a job: a listener for its stages, one for lines worth reading, and what stands below the bars."""
 
     listener: Listener
     note: Callable[[str], None]
+    show: Callable[["RenderableType"], None] = lambda shown: None
 
 
 @contextlib.contextmanager
@@ -62,7 +66,7 @@ class _PlainLines:
 
 @contextlib.contextmanager
 def _bars() -> Iterator[Display]:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -76,12 +80,27 @@ def _bars() -> Iterator[Display]:
         TextColumn("{task.description:<12}"), BarColumn(bar_width=36), MofNCompleteColumn(), TimeElapsedColumn(),
         TimeRemainingColumn(compact=True, elapsed_when_finished=False), TextColumn("{task.fields[detail]}"),
     )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True)) as bars:
+
+    class Bars(Progress):
+        """Bars, and whatever is shown below them."""
+
+        below: RenderableType = ""
+
+        def get_renderables(self) -> Iterable[RenderableType]:
+            yield from super().get_renderables()
+            yield self.below
+
+    with Bars(*columns, console=Console(stderr=True)) as bars:
         tasks = {}
+
+        def show(shown: RenderableType) -> None:
+            bars.below = shown
 
         def listen(stage: str, done: int, total: int, detail: str = "") -> None:
             if stage not in tasks:
                 tasks[stage] = bars.add_task(stage, total=total, detail=detail)
             bars.update(tasks[stage], completed=done, total=total, detail=detail)
 
-        yield Display(listen, lambda line: bars.console.print(line, highlight=False, markup=False, soft_wrap=True))
+        yield Display(
+            listen, lambda line: bars.console.print(line, highlight=False, markup=False, soft_wrap=True), show
+        )

@@ -31,6 +31,30 @@ def search(
         float | None,
         typer.Option("--latency", metavar="MS", help="Latency budget: look for the most accurate network within it."),
     ] = None,
+    size: Annotated[
+        float | None, typer.Option("--size", metavar="MB", help="Budget of the weights as exported, in million bytes.")
+    ] = None,
+    macs: Annotated[
+        float | None, typer.Option("--macs", metavar="M", help="Budget of multiply-adds, in millions.")
+    ] = None,
+    memory: Annotated[
+        float | None,
+        typer.Option("--memory", metavar="MB", help="Budget of the activations alive at once, in million bytes."),
+    ] = None,
+    objective: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--objective",
+            metavar="NAME",
+            help="What the front is of, one each: accuracy, latency, size, macs, memory; without it, the first two.",
+        ),
+    ] = None,
+    confident: Annotated[
+        bool,
+        typer.Option(
+            "--confident", help="Keep the upper end of the predicted interval within --latency, not its middle."
+        ),
+    ] = False,
     strategy: Annotated[
         str, typer.Option("--strategy", metavar="NAME", help="How to search; `nas strategies` lists them.")
     ] = "evolution",
@@ -76,24 +100,19 @@ def search(
     """
     from latency_tables import get_device
     from nas.cli.search_report import print_outcome
-    from nas.errors import UsageError
+    from nas.cli.search_view import SearchView
     from nas.export import Progress, SearchJob, run_search
+    from nas.export.goal import DEFAULT
     from nas.export.result import SCHEMA, SCHEMA_VERSION, result_content
     from nas.search import get_strategy
     from nas.search.storages import storage_url
     from search_spaces import get_space
-    from supernets import list_supernets
 
     get_strategy(strategy)
     if space is not None:
         get_space(space)
-    ships = (space or SPACE) in list_supernets()
-    if supernet is None and accuracy_predictor is None and not ships:
-        raise UsageError(
-            f"no supernet ships for space {space!r}; name one with --supernet, or search without weights by a "
-            "predictor of its accuracy, --accuracy-predictor"
-        )
-    untrained = accuracy_predictor is not None and supernet is None and not ships
+    budgets = {"size": size, "macs": macs, "memory": memory}
+    untrained = _is_untrained(space, supernet, accuracy_predictor)
     on = get_device(device)
     job = SearchJob(
         device=on,
@@ -102,6 +121,9 @@ def search(
         space=space,
         data=data,
         limit_ms=latency,
+        limits={name: limit for name, limit in budgets.items() if limit is not None},
+        objectives=tuple(objective) if objective else DEFAULT,
+        confident=confident,
         strategy=strategy,
         budget=budget or (STUDY_BUDGET if storage_url(storage) else BUDGET),
         seed=seed,
@@ -112,7 +134,8 @@ def search(
         accuracy_predictor=accuracy_predictor,
     )
     with kept_after_interrupt(lambda: _kept(on.name, storage)), progress_on(quiet) as display:
-        outcome = run_search(job, Progress(display.listener, display.note))
+        view = SearchView(display)
+        outcome = run_search(job, Progress(view.listen, display.note, view.front))
     if json:
         print_json({"schema": SCHEMA, "schema_version": SCHEMA_VERSION, **result_content(outcome), "out": str(job.out)})
     else:
@@ -122,6 +145,20 @@ def search(
         line = f"no verified network is within {latency:g} ms, the fastest measured {fastest:.4f} ms"
         typer.echo(f"error: {line}; try a larger --latency or more --finalists", err=True)
         raise typer.Exit(1)
+
+
+def _is_untrained(space: str | None, supernet: object, accuracy_predictor: Path | None) -> bool:
+    """Return whether there are no weights to search by, only a predictor of their accuracy."""
+    from nas.errors import UsageError
+    from supernets import list_supernets
+
+    weights = supernet is not None or (space or SPACE) in list_supernets()
+    if not weights and accuracy_predictor is None:
+        raise UsageError(
+            f"no supernet ships for space {space!r}; name one with --supernet, or search without weights by a "
+            "predictor of its accuracy, --accuracy-predictor"
+        )
+    return not weights
 
 
 def _kept(device: str, storage: str | None) -> str:

@@ -7,8 +7,8 @@ not pass its gates is left out and listed; the job goes on with the others.
 """
 
 import copy
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from onnx import ModelProto
@@ -28,7 +28,10 @@ PARITY_IMAGES = 64  # calibration images that the gates compare outputs on
 
 @dataclass(frozen=True)
 class Entry:
-    """A network to verify: its name, why it is there, what was predicted, and for a twin the id of the mixed one."""
+    """A network to verify: its name, why it is there, what was predicted, for a twin the id of the mixed one.
+
+    ``counted`` has its exact figures: size, multiply-adds, memory.
+    """
 
     name: str
     role: str
@@ -36,6 +39,7 @@ class Entry:
     accuracy: float
     latency_ms: float
     twin_of: str | None = None
+    counted: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

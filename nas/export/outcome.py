@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from nas.export.choose import best_within, front_of, knee_of
 from nas.export.finalists import BASELINE, FINALIST, Failed, Verified
+from nas.export.goal import Goal
 from nas.export.paired import Difference, paired_difference
 from nas.export.untrained import WARNING
 
@@ -72,7 +73,7 @@ class Outcome:
         device: ``name``, ``runtime``, ``fingerprint`` and ``simulated``.
         strategy: Name of the strategy.
         seed: Of everything random.
-        limit_ms: The latency budget, or None.
+        goal: Objectives and limits.
         evaluated: Candidates that the search scored.
         seconds: Stage to its wall time: calibrate, search, verify.
         calibration: What predicts the latency: where it is, whether it was reused, and its reported errors.
@@ -89,7 +90,7 @@ class Outcome:
     device: Mapping[str, str | bool]
     strategy: str
     seed: int
-    limit_ms: float | None
+    goal: Goal
     evaluated: int
     seconds: Mapping[str, float]
     calibration: Mapping[str, object]
@@ -124,14 +125,27 @@ class Outcome:
         """The largest and the smallest network, in each precision."""
         return tuple(one for one in self.verified if one.entry.role == BASELINE)
 
+    @property
+    def limit_ms(self) -> float | None:
+        """The latency budget, or None."""
+        return self.goal.limits.get("latency")
+
     @cached_property
     def chosen(self) -> Verified | None:
-        """The front's knee, or its most accurate network within the budget; None where none is within it."""
-        latency, accuracy = [p.latency.latency_ms for p in self.front], [p.accuracy for p in self.front]
+        """The knee of the networks within the other budgets, or their most accurate one within the latency's; or None.
+
+        They are the front's, unless a budget leaves out some of it: then the best of the rest.
+        """
+        within = [one for one in self.distinct if self.goal.within(one.entry.counted)]
+        latency, accuracy = [p.latency.latency_ms for p in within], [p.accuracy for p in within]
+        rows = front_of(latency, accuracy)
+        within, latency, accuracy = ([values[row] for row in rows] for values in (within, latency, accuracy))
+        if not within:
+            return None
         if self.limit_ms is None:
-            return self.front[knee_of(latency, accuracy)]
+            return within[knee_of(latency, accuracy)]
         index = best_within(latency, accuracy, self.limit_ms)
-        return None if index is None else self.front[index]
+        return None if index is None else within[index]
 
     @property
     def errors(self) -> PredictionErrors:

@@ -4,22 +4,25 @@ The output folder is tried before any work, and the results appear in it all at 
 interruption are the calibration's rows, in the user's cache, and the search's state where a storage file was named.
 """
 
-import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
 from latency_tables import FULL, Device, MeasuringPlan
+from latency_tables.costs import Images
+from latency_tables.network_costs import NetworkCosts
 from nas.defaults import BUDGET, FINALISTS, MOST_FINALISTS, SPACE
 from nas.errors import UsageError
 from nas.export.accuracy import matching_splits
 from nas.export.bundle import save_bundle
 from nas.export.finalists import verify
 from nas.export.folder import new_folder
+from nas.export.goal import DEFAULT, Goal, counted_figures
 from nas.export.outcome import Outcome
 from nas.export.planning import plan_entries
 from nas.export.progress import NO_PROGRESS, Progress
@@ -35,9 +38,8 @@ from nas.export.scoring import (
     scorer_of,
 )
 from nas.export.untrained import INPUTS, WARNING, random_splits
-from nas.search import Problem, SearchResult, check_search, search
-from nas.search.problem import Scores
-from search_spaces import Genes, SearchSpace, make_space
+from nas.search import Problem, Scored, SearchResult, check_search, search
+from search_spaces import SearchSpace, make_space
 from supernets import Supernet, supernet_folder
 from supernets.datasets import Splits
 
@@ -55,6 +57,9 @@ class SearchJob:
         accuracy_predictor: Its file; None takes the one beside the supernet.
         data: As in ``matching_splits``.
         limit_ms: Latency budget in milliseconds; None searches the whole front.
+        limits: Other budgets: ``size`` and ``memory`` in millions of bytes, ``macs`` in millions.
+        objectives: What to make large or small: names of ``goal.FIGURES``.
+        confident: Whether the upper end of the predicted interval must be within the latency budget.
         strategy: Name of the search strategy.
         budget: Candidates to score.
         seed: Of everything random.
@@ -70,6 +75,9 @@ class SearchJob:
     space: str | None = None
     data: str | Path | None = None
     limit_ms: float | None = None
+    limits: Mapping[str, float] = field(default_factory=dict)
+    objectives: tuple[str, ...] = DEFAULT
+    confident: bool = False
     strategy: str = "evolution"
     budget: int = BUDGET
     seed: int = 0
@@ -81,8 +89,7 @@ class SearchJob:
     plan: MeasuringPlan = FULL
 
     def __post_init__(self) -> None:
-        if self.limit_ms is not None and not 0 < self.limit_ms < math.inf:
-            raise UsageError(f"latency budget {self.limit_ms} ms; allowed: a number above 0")
+        _ = self.goal  # refuses what cannot be one
         if not 1 <= self.finalists <= MOST_FINALISTS:
             raise UsageError(f"{self.finalists} finalists; allowed: 1 to {MOST_FINALISTS}")
         in_file = self.storage is not None and "://" not in str(self.storage)
@@ -91,14 +98,11 @@ class SearchJob:
         if self.untrained and self.data is not None:
             raise UsageError(f"images {self.data} for untrained weights; name the supernet, or leave out the images")
 
-    def problem(self, space: SearchSpace) -> Problem:
-        """Return what is searched, still without a scorer."""
-        limits = {} if self.limit_ms is None else {"latency_ms": (None, self.limit_ms)}
-        return Problem(space, {"accuracy": "max", "latency_ms": "min"}, limits, _not_scored)
-
-
-def _not_scored(genes: Genes) -> Scores:
-    raise RuntimeError("the device is not calibrated yet")
+    @property
+    def goal(self) -> Goal:
+        """Its objectives and limits."""
+        latency = {} if self.limit_ms is None else {"latency": self.limit_ms}
+        return Goal(self.objectives, {**latency, **self.limits}, self.confident)
 
 
 @dataclass
@@ -150,15 +154,20 @@ def _find(job: SearchJob, supernet: Supernet, progress: Progress, scorer: Scorer
     space = make_space(preset, menu)
     if scorer is None:
         space = _known(job, space, supernet, progress)
-    problem = job.problem(space)
+    goal, problem = job.goal, job.goal.problem(space)
+    costs = NetworkCosts(space, Images(supernet.channels, supernet.classes))
     check_search(problem, job.strategy, job.budget, job.seed, job.storage)
     splits = _images(job, supernet, progress)
     with clock.stage("calibrate"):
         if scorer is None:
             scorer = load_scorer(job, space, supernet, progress)
     with clock.stage("search"):
-        result = find_front(job, replace(problem, evaluate=scorer.score), progress)
+        score = partial(goal.scores, scorer=scorer, costs=costs)
+        result = find_front(job, replace(problem, evaluate=score), progress)
         entries = plan_entries(space, result.front, scorer.score, count=job.finalists, limit_ms=job.limit_ms)
+        entries = [
+            replace(entry, counted=counted_figures(space.genes(entry.candidate)[None], costs)[0]) for entry in entries
+        ]
     with clock.stage("verify"):
         verified, failed = verify(
             entries, supernet=supernet, splits=splits, device=job.device, plan=job.plan, seed=job.seed,
@@ -172,7 +181,7 @@ def _find(job: SearchJob, supernet: Supernet, progress: Progress, scorer: Scorer
         device={key: getattr(job.device, key) for key in ("name", "runtime", "fingerprint", "simulated")},
         strategy=job.strategy,
         seed=job.seed,
-        limit_ms=job.limit_ms,
+        goal=goal,
         evaluated=result.evaluated,
         seconds=clock.seconds,
         calibration=scorer.origin,
@@ -219,11 +228,13 @@ def find_front(job: SearchJob, problem: Problem, progress: Progress = NO_PROGRES
         InfeasibleError: No network meets the latency budget; the message says what is reachable.
     """
     report = progress.part("search")
+
+    def seen(evaluated: int, front: Scored) -> None:
+        progress.front(front)
+        report(evaluated, job.budget)
+
     with threadpool_limits(1):  # the predictors' products are too small to share: threads would wait for each other
-        return search(
-            problem, job.strategy, job.budget, job.seed, job.storage,
-            progress=lambda evaluated, front: report(evaluated, job.budget),
-        )  # fmt: skip
+        return search(problem, job.strategy, job.budget, job.seed, job.storage, progress=seen)
 
 
 def write_outcome(outcome: Outcome, folder: Path, supernet: Supernet) -> None:

@@ -41,6 +41,9 @@ def result_content(outcome: Outcome) -> dict[str, Any]:
         "strategy": outcome.strategy,
         "seed": outcome.seed,
         "latency_limit_ms": outcome.limit_ms,
+        "objectives": list(outcome.goal.objectives),
+        "limits": dict(outcome.goal.limits),
+        "confident": outcome.goal.confident,
         "evaluated": outcome.evaluated,
         "seconds": {stage: round(seconds, 2) for stage, seconds in outcome.seconds.items()},
         "calibration": dict(outcome.calibration),
@@ -62,6 +65,7 @@ def network_content(one: Verified) -> dict[str, Any]:
         "role": one.entry.role,
         "candidate": one.entry.candidate.to_dict(),
         "predicted": {"accuracy": one.entry.accuracy, "latency_ms": one.entry.latency_ms},
+        "counted": dict(one.entry.counted),
         "measured": _measured(one),
     }
 

@@ -32,11 +32,26 @@ class Predicted(Protocol):
         """The predicted values."""
 
 
+class Interval(Predicted, Protocol):
+    """Predictions with an interval."""
+
+    @property
+    def high(self) -> NDArray[np.floating]:
+        """The upper ends."""
+
+
 class Predictor(Protocol):
     """Predicts one figure."""
 
     def predict(self, genes: Genes) -> Predicted:
         """Predict from canonical rows ``(n, num_genes)``."""
+
+
+class LatencyPredictor(Protocol):
+    """Predicts latency, with an interval."""
+
+    def predict(self, genes: Genes) -> Interval:
+        """Predict milliseconds from canonical rows ``(n, num_genes)``."""
 
 
 @dataclass(frozen=True)
@@ -52,16 +67,21 @@ class Scorer:
     """
 
     accuracy: Predictor
-    latency: Predictor
+    latency: LatencyPredictor
     origin: Mapping[str, Any]
     baseline_ms: float | None = None
 
-    def score(self, genes: Genes) -> dict[str, NDArray[np.float64]]:
-        """Return ``accuracy`` and ``latency_ms`` of genes ``(n, num_genes)``, ``(n,)`` each."""
-        return {
+    def score(self, genes: Genes, *, pessimistic: bool = False) -> dict[str, NDArray[np.float64]]:
+        """Return ``accuracy`` and ``latency_ms`` of genes ``(n, num_genes)``, ``(n,)`` each.
+
+        Where ``pessimistic``, ``latency_high_ms`` too: the upper end of the interval that 90 % of latencies are in.
+        """
+        latency = self.latency.predict(genes)
+        scores = {
             "accuracy": np.asarray(self.accuracy.predict(genes).mean, np.float64),
-            "latency_ms": np.asarray(self.latency.predict(genes).mean, np.float64),
+            "latency_ms": np.asarray(latency.mean, np.float64),
         }
+        return scores | ({"latency_high_ms": np.asarray(latency.high, np.float64)} if pessimistic else {})
 
 
 def open_supernet(name: str | Path, space: str | None = None, *, trained: bool = True) -> Supernet:

@@ -133,3 +133,28 @@ def test_training_says_what_it_cannot_begin_with(
 ) -> None:
     assert reason in failed(["train", "--out", str(tmp_path / "new"), *options], capsys)
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["--objective", "speed"],
+            "error: unknown objective 'speed'; there is: accuracy, latency, macs, memory, size.",
+        ),
+        (["--size", "0"], "error: size budget 0.0 MB; allowed: a number above 0"),
+        (["--confident"], "error: confident without a latency budget; name one with --latency"),
+        (["--strategy", "optuna:tqe"], "error: unknown sampler of Optuna 'tqe'; there is: "),
+        (["--storage", "foo://x"], "error: storage foo://x: cannot be opened ("),
+    ],
+)
+def test_a_goal_strategy_or_storage_that_cannot_be_is_refused(
+    options: list[str],
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert failed(["search", "--device", "cpu", *options], capsys).startswith(message)
+    assert list(tmp_path.iterdir()) == []

@@ -12,6 +12,7 @@ from nas.cli.search_report import summary
 from nas.export import Outcome
 from nas.export.accuracy import Correct
 from nas.export.finalists import BASELINE, FINALIST, TWIN, Built, Entry, Failed, Verified, in_one_precision
+from nas.export.goal import Goal
 from nas.export.plot import draw_front
 from nas.export.result import has_bundle, result_content
 from search_spaces import Candidate
@@ -42,7 +43,8 @@ def outcome_of(*verified: Verified, limit_ms: float | None = None, failed: tuple
     return Outcome(
         space="tiny", supernet="s", dataset="images", images={"validation": IMAGES, "test": IMAGES},
         device={"name": "d", "runtime": "r", "fingerprint": "f", "simulated": False}, strategy="random", seed=0,
-        limit_ms=limit_ms, evaluated=5, seconds={}, calibration={}, verified=verified, failed=failed,
+        goal=Goal(limits={} if limit_ms is None else {"latency": limit_ms}), evaluated=5, seconds={}, calibration={},
+        verified=verified, failed=failed,
         predicted_ms=np.array([1.0, 2.0]), predicted_accuracy=np.array([0.5, 0.6]),
     )  # fmt: skip
 
