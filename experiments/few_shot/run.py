@@ -1,4 +1,4 @@
-"""Latency on published devices from 20 networks, every other kind of device known. See README.md.
+"""Latency on published devices from 10 or 20 networks, every other kind of device known. See README.md.
 
 python experiments/few_shot/run.py DATA     # the folder with HELP's latencies and NAS-Bench-201's table; minutes
 python experiments/few_shot/run.py DATA --write     # and puts the tables into README.md
@@ -8,6 +8,7 @@ import argparse
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from predictors.few_shot import FewShot, Known, few_shot
 from predictors.prediction import Prediction
 
 BENCHMARKS = ("help-nasbench201", "help-fbnet", "help-ofa")
-NETWORKS, SEEDS = 20, 5
+NETWORKS, SEEDS = (10, 20), 5  # the last is what the tables by device are of
 JUDGED, FITTED = 3000, 900  # networks that judge, and those that a known device's table is fitted to
 README = Path(__file__).with_name("README.md")
 BEGIN, END = "<!-- figures: begin. Made by run.py. -->", "<!-- figures: end -->"
@@ -68,12 +69,12 @@ def table_of(amounts: Mapping[str, Mapping[str, Floats]], ms: Floats, fitted: np
     return min(found, key=lambda one: one[0])[1]
 
 
-def results(benchmark: Benchmark, *, tables: bool) -> Iterator[Result]:
+def results(benchmark: Benchmark, networks: int, *, tables: bool) -> Iterator[Result]:
     """Yield a result for each new device and seed; known devices by their tables, or as measured."""
     amounts, candidates = graphs(benchmark), runnable(benchmark)
     for seed in range(SEEDS):
         order = np.random.default_rng(seed).permutation(candidates)
-        few, judged, fitted = np.split(order, [NETWORKS, NETWORKS + JUDGED])
+        few, judged, fitted = np.split(order, [networks, networks + JUDGED])
         said = {
             device: table_of(amounts, ms, fitted[:FITTED]) if tables else ms
             for device, ms in benchmark.latency_ms.items()
@@ -123,19 +124,17 @@ def _mean(found: list[Result], name: str) -> float:
 
 def report(data: Path) -> str:
     """Return the tables as Markdown."""
-    parts, summary = (
-        [],
-        ["| networks | known devices | MAPE | Spearman | Kendall | covered |", "|---|---|---|---|---|---|"],
-    )
+    head = "| benchmark | networks | known devices | MAPE | Spearman | Kendall | covered |"
+    parts, summary = [], [head, "|---" * 7 + "|"]
     for name in BENCHMARKS:
         benchmark = get_benchmark(name, data)
-        for tables in (False, True):
-            found = list(results(benchmark, tables=tables))
+        for networks, tables in product(NETWORKS, (False, True)):
+            found = list(results(benchmark, networks, tables=tables))
             how = "by their tables" if tables else "as measured"
             figures = f"{_mean(found, 'mean'):.1%} | {_mean(found, 'spearman'):.3f} | {_mean(found, 'kendall'):.3f}"
-            summary.append(f"| {name} | {how} | {figures} | {_mean(found, 'coverage'):.0%} |")
-            if tables:
-                parts.append("\n".join([f"### {name}, known devices by their tables", "", *device_rows(found)]))
+            summary.append(f"| {name} | {networks} | {how} | {figures} | {_mean(found, 'coverage'):.0%} |")
+        title = f"### {name}, {networks} networks, known devices by their tables"
+        parts.append("\n".join([title, "", *device_rows(found)]))
     return "\n\n".join(["\n".join(summary), *parts])
 
 

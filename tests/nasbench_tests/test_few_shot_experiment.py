@@ -42,7 +42,7 @@ def test_a_device_s_other_settings_are_not_known(run: ModuleType, monkeypatch: p
     assert run.kind("titan_rtx_64") == "titan_rtx" and run.kind("pixel3") == "pixel3"
     monkeypatch.setattr(run, "few_shot", watched)
     monkeypatch.setattr(run, "SEEDS", 1)
-    list(run.results(invented(3), tables=False))
+    list(run.results(invented(3), 20, tables=False))
     assert {frozenset(names) for names in seen if names} == {frozenset({"phone"}), frozenset({"gpu_1", "gpu_32"})}
 
 
@@ -52,7 +52,7 @@ def test_every_device_is_new_once_a_seed_and_has_its_row(
 ) -> None:
     monkeypatch.setattr(run, "SEEDS", 2)
     monkeypatch.setattr(run, "JUDGED", 100)
-    found = list(run.results(invented(), tables=tables))
+    found = list(run.results(invented(), 20, tables=tables))
     assert len(found) == 8 and all(one.errors.networks == 100 for one in found)
     rows = list(run.device_rows(found))
     assert [row.split(" | ")[0] for row in rows[2:]] == ["| gpu_1", "| gpu_32", "| phone", "| board_1", "| mean"]
@@ -64,5 +64,5 @@ def test_a_published_one_is_predicted_within_the_bound(run: ModuleType, monkeypa
     monkeypatch.setattr(run, "SEEDS", 1)
     monkeypatch.setattr(run, "BENCHMARKS", ("help-fbnet",))
     text = run.report(shared_data("help_latency"))
-    summary = [row.split(" | ") for row in text.splitlines() if row.startswith("| help-fbnet")]
-    assert len(summary) == 2 and all(float(row[2].rstrip("%")) < 8 for row in summary)
+    summary = [row.split(" | ") for row in text.splitlines() if row.startswith("| help-fbnet | 20")]
+    assert len(summary) == 2 and all(float(row[3].rstrip("%")) < 8 for row in summary)
