@@ -75,6 +75,17 @@ def test_its_sessions_give_the_logits_of_this_machines(server: SshServer) -> Non
         assert np.array_equal(far.run(None, {"input": image})[0], here.run(None, {"input": image})[0])
 
 
+def test_openvino_over_there_is_this_machines(server: SshServer) -> None:
+    pytest.importorskip("openvino")
+    images = np.random.default_rng(0).standard_normal((3, 1, 16, 16), dtype=np.float32)
+    far, here = server.device(inner="openvino"), get_device("openvino")
+    assert (far.runtime, far.precisions, far.quantization) == (here.runtime, here.precisions, here.quantization)
+    network = timing_model(SPACE, SPACE.largest(far.precisions[-1]), Images(1, 3), far.quantization)
+    assert far.integer_kernels(network) == {"Gemm": 0, "MatMul": 0, **here.integer_kernels(network)}
+    found, expected = (device.session(network).run(None, {"input": images})[0] for device in (far, here))
+    assert np.array_equal(found, expected) and far.load(network).run(2) > 0
+
+
 def test_it_counts_integer_kernels_over_there(server: SshServer) -> None:
     device = server.device()
     found = [
