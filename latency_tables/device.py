@@ -34,6 +34,8 @@ DEVICES.register(
 DEVICES.register(
     "bitfusion", "latency_tables.bitfusion:BitFusion", "an accelerator of 4 to 8 bits, modelled, not measured"
 )
+DEVICES.register("torch", "latency_tables.torch_device:TorchDevice", "the same processor, torch, eager, one thread")
+DEVICES.register("torch-cuda", "latency_tables.torch_device:TorchCuda", "a CUDA GPU, torch, eager")
 
 Note = Callable[[str], None]  # a line worth showing
 

@@ -42,6 +42,9 @@ RUNTIMES.register("onnxruntime", "latency_tables.onnxruntime_cpu:OnnxRuntimeCpu"
 RUNTIMES.register("onnxruntime-web", "latency_tables.browser:Browser", "onnxruntime-web in headless Chromium")
 RUNTIMES.register("openvino", "latency_tables.openvino_cpu:OpenVinoCpu", "OpenVINO on the processor")
 RUNTIMES.register("ssh", "latency_tables.ssh:SshDevice", "onnxruntime or OpenVINO on another machine, through OpenSSH")
+RUNTIMES.register("torch", "latency_tables.torch_device:TorchDevice", "torch on the processor, eager")
+RUNTIMES.register("torch-compiled", "latency_tables.torch_device:TorchCompiled", "torch on the processor, compiled")
+RUNTIMES.register("torch-cuda", "latency_tables.torch_device:TorchCuda", "torch on a CUDA GPU, eager")
 
 
 @dataclass(frozen=True)

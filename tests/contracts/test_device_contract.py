@@ -41,6 +41,8 @@ DEVICES: dict[str, Callable[[], Device]] = {
     "cpu": present("cpu"),
     "cpu-2t": present("cpu-2t"),
     "openvino": present("openvino"),
+    "torch": present("torch"),
+    "torch-cuda": present("torch-cuda"),
     "simulated": SimulatedDevice,
     "bitfusion": lambda: get_device("bitfusion"),
     "ssh": lambda: shared_server().device(),
