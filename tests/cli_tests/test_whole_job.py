@@ -61,7 +61,10 @@ def whole_job(tiny: Tiny, folder: Path, device: str, capsys: pytest.CaptureFixtu
         assert f" on {device}, " in run(["evaluate", str(bundle), *data], capsys)[0]  # on what it is for
 
 
-@pytest.mark.parametrize("family", PRESETS)
+FIRST, *OTHERS = PRESETS
+
+
+@pytest.mark.parametrize("family", [FIRST, *(pytest.param(family, marks=pytest.mark.slow) for family in OTHERS)])
 def test_the_whole_job_on_a_simulated_device(
     family: str, tmp_path: Path, simulated: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -106,6 +109,7 @@ def test_a_simulated_latency_is_never_shown_as_measured(
     assert json.loads(printed)["device"]["simulated"] is True and errors == ""
 
 
+@pytest.mark.slow
 def test_pairs_in_a_folder_of_their_own_make_it_a_supernet_to_search_with(
     tiny: Tiny, tmp_path: Path, simulated: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
