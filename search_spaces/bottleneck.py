@@ -17,7 +17,7 @@ from nas.errors import UsageError
 from search_spaces.bottleneck_parts import STEM_DEPTHS, block_table, head_table, stem_table
 from search_spaces.bottleneck_preset import BottleneckPreset
 from search_spaces.candidate import Block, Candidate
-from search_spaces.choices import check_stages, choice_index, depth_of
+from search_spaces.choices import check_stages, check_unmixed, choice_index, depth_of
 from search_spaces.part_table import first_of_equals
 from search_spaces.space import RESOLUTION, RESOLUTION_MUTATION, Genes, PartChoice
 from search_spaces.staged import HEAD_PRECISION, STEM_PRECISION, StagedSpace
@@ -117,11 +117,15 @@ class BottleneckSpace(StagedSpace):
         return total
 
     def sample(self, n: int, rng: np.random.Generator) -> Genes:
+        return self.canonical(self._draw(n, rng))
+
+    def _draw(self, n: int, rng: np.random.Generator) -> Genes:
+        """Draw rows with the genes of all blocks, also of those left out."""
         genes = rng.integers(self.cardinalities, size=(n, self.num_genes)).astype(np.int8)
         for number, gene in enumerate(range(self._widths.start, self._widths.stop)):
             genes[:, gene] = rng.choice(np.unique(self._first_width[number]), size=n)
         genes[:, self._keeps] = self._draw_keeps(genes, rng)
-        return self.canonical(genes)
+        return genes
 
     def _draw_keeps(self, genes: Genes, rng: np.random.Generator) -> Genes:
         """Draw the keeps of all blocks, also of those left out, for the rows' stage widths: uniform among distinct."""
@@ -139,7 +143,7 @@ class BottleneckSpace(StagedSpace):
         rates[RESOLUTION] *= RESOLUTION_MUTATION
         redrawn = rng.random(genes.shape) < rates
         redrawn[:, self._blocks] |= ~self._has_gene(genes)  # a block that a new depth brings in is drawn afresh
-        child = np.where(redrawn, self.sample(len(genes), rng), genes).astype(np.int8)
+        child = np.where(redrawn, self._draw(len(genes), rng), genes).astype(np.int8)
         keeps = redrawn[:, self._keeps]
         child[:, self._keeps] = np.where(keeps, self._draw_keeps(child, rng), child[:, self._keeps])
         return self.canonical(child)
@@ -205,6 +209,7 @@ class BottleneckSpace(StagedSpace):
                 choice_index(block.kernel, (KERNEL,), f"{name}: kernel")
                 choice_index(block.expand, (EXPAND,), f"{name}: expand")
                 choice_index(block.keep, self.preset.keeps, f"{name}: keep")
+                check_unmixed(name, block)
 
     def genes(self, candidate: Candidate) -> Genes:
         self.check(candidate)

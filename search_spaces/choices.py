@@ -26,6 +26,16 @@ def check_stages(candidate: Candidate, preset: Preset) -> None:
         choice_index(depth, allowed.depths, f"depth of stage {stage}")
 
 
+def check_unmixed(name: str, block: Block) -> None:
+    """Check that a block of a space with one way to mix pixels names none.
+
+    Raises:
+        UsageError: It does.
+    """
+    if block.mixer:
+        raise UsageError(f"{name}: mixer {block.mixer!r}; allowed: none")
+
+
 def depth_of(stage: Sequence[Block | None]) -> int:
     """Return how many blocks of a stage are there."""
     return sum(block is not None for block in stage)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from nas.errors import UsageError
 from search_spaces.block_tables import BlockChoice, block_positions, build_tables
 from search_spaces.candidate import Block, Candidate
-from search_spaces.choices import check_stages, choice_index, depth_of
+from search_spaces.choices import check_stages, check_unmixed, choice_index, depth_of
 from search_spaces.mbconv_preset import MBConvPreset
 from search_spaces.space import RESOLUTION, RESOLUTION_MUTATION, Genes, PartChoice, SearchSpace
 
@@ -212,6 +212,7 @@ class MBConvSpace(SearchSpace):
                 choice_index(block.kernel, preset.kernels, f"{position.name}: kernel")
                 choice_index(block.expand, preset.expands, f"{position.name}: expand")
                 choice_index(block.keep, preset.keeps, f"{position.name}: keep")
+                check_unmixed(position.name, block)
 
     def genes(self, candidate: Candidate) -> Genes:
         self.check(candidate)

@@ -20,6 +20,7 @@ from supernets.weights import load_tensors
 
 SCHEMA, SCHEMA_VERSION = "training-checkpoint", 3
 FILE_NAME = "checkpoint.safetensors"
+RANDOM = "random"  # weights that a run begins with
 
 Identity = dict[str, str]
 """Everything that decides how a run goes, by name: a hash of each."""
@@ -76,7 +77,7 @@ def run_identity(
     """
     return {
         "space": preset.digest,
-        "beginning": "random" if trained is None else _tensors_digest(trained),
+        "beginning": RANDOM if trained is None else _tensors_digest(trained),
         "data": _data_digest(splits),
         "plan": _digest(_without_defaults(plan)),
         "seed": str(seed),

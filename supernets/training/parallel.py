@@ -70,11 +70,14 @@ def process_group(device: str) -> Iterator[tuple[Group, str]]:
     Raises:
         UsageError: There are several processes, and ``device`` names one GPU or there are too few.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
+    given = [os.environ.get(name, default) for name, default in (("WORLD_SIZE", "1"), ("LOCAL_RANK", ""))]
+    if given[0] == "1":
         yield ALONE, device
         return
-    local, gpu = int(os.environ["LOCAL_RANK"]), torch.device(device).type == "cuda"
+    if not all(value.isdigit() for value in given):
+        raise UsageError(f"WORLD_SIZE is {given[0]!r}, LOCAL_RANK {given[1]!r}; allowed: as torchrun sets them")
+    size, local = map(int, given)
+    gpu = torch.device(device).type == "cuda"
     if gpu and torch.device(device).index is not None:
         raise UsageError(f"--torch-device {device} with {size} processes; allowed: cpu, or cuda without a number")
     if gpu and local >= torch.cuda.device_count():

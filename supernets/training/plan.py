@@ -14,7 +14,8 @@
     cutmix = 1.0
     clip_norm = 5.0                  # of the gradient as a whole
     clip_value = 1.0                 # of each of its values
-    average = 0.9998                 # decay of the moving average of the weights that a stage ends with
+    average = 0.9998                 # decay of the moving average of the weights that a stage ends with; timm's, which
+                                     # after n steps is at most 1 - (1 + n) ** (-2 / 3)
     sort_channels = true             # may be left out: sort channels by importance where a stage opens widths
 
     [[training.stage]]               # one table a stage, in order
@@ -38,7 +39,8 @@ A stage whose counts are all 1 trains the full network; as it stands when that s
 stages that follow (once-for-all's progressive shrinking, Cai et al., 2020).
 A stage with ``sandwich`` has its teacher in every step: the largest network learns from the labels, the smallest and
 random ones between from the largest's answers to the same images (the sandwich rule with in-place distillation, Yu et
-al., BigNAS, 2020). Where ``extremes`` is above 0 instead, the ends are a share of the draws, on labels.
+al., BigNAS, 2020). Departures: all of a step's networks have one resolution, and dropout and weight decay. Where
+``extremes`` is above 0 instead, the ends are a share of the draws, on labels.
 """
 
 import copy
@@ -79,10 +81,6 @@ class TrainingStage:
     def space(self, whole: SearchSpace) -> SearchSpace:
         """Return the part of the space that this stage draws from."""
         return whole.restricted(self.open)
-
-    def widths(self, preset: Preset) -> tuple[int, ...]:
-        """Return how many choices of width are open; channels are sorted where this grows."""
-        return tuple(self.open.get(name, 1) for name in preset.sorted_by)
 
 
 @dataclass(frozen=True)
@@ -174,6 +172,9 @@ def read_plan(table: Mapping[str, Any], preset: Preset, source: str) -> Training
 
 def _check_teachers(source: str, key: str, stages: tuple[TrainingStage, ...]) -> None:
     """Check that a stage with distillation has a full network trained before it, and a sandwich its own teacher."""
+    if len({stage.name for stage in stages}) < len(stages):
+        names = ", ".join(stage.name for stage in stages)
+        raise FileFormatError(f"{source}: training.{key} has names {names}; allowed: none twice")
     taught = False
     for number, stage in enumerate(stages):
         place = f"{source}: training.{key}[{number}]"

@@ -107,8 +107,9 @@ class Steps:
             return teacher(images).float().softmax(dim=1)
 
     def _autocast(self) -> torch.autocast:
-        """Return the context of forward passes: bfloat16 on a GPU, float32 elsewhere."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
+        """Return the context of forward passes: bfloat16 on a GPU that has it, float32 elsewhere."""
+        has_it = self.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=has_it)
 
 
 @contextmanager

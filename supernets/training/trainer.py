@@ -24,7 +24,7 @@ from supernets.evaluation import calibrated_subnet
 from supernets.families import make_supernet
 from supernets.subnet import Subnet
 from supernets.supernet import ImageInfo, Supernet
-from supernets.training.checkpoint import Progress, load_checkpoint, run_identity, save_checkpoint
+from supernets.training.checkpoint import RANDOM, Progress, load_checkpoint, run_identity, save_checkpoint
 from supernets.training.log import draw_curves
 from supernets.training.parallel import ALONE, Group
 from supernets.training.plan import TrainingPlan
@@ -78,7 +78,7 @@ def train(
         FileFormatError: ``out`` holds a damaged checkpoint.
         TrainingError: The loss or a weight is no longer finite.
     """
-    images = _training_images(splits, plan, group)
+    images = _training_images(splits, plan, group, only)
     info = ImageInfo(splits.name, splits.classes, splits.mean, splits.std)
     supernet = make_supernet(space, info, seed)
     if trained is not None:
@@ -103,7 +103,7 @@ def train(
     return supernet.eval()
 
 
-def _training_images(splits: Splits, plan: TrainingPlan, group: Group) -> ImageSet:
+def _training_images(splits: Splits, plan: TrainingPlan, group: Group, only: Candidate | None) -> ImageSet:
     """Return the training images, if the plan's batches can be made of them."""
     if splits.train is None:
         raise DataError(f"{splits.name}: no training images were loaded; load the splits with need_train=True")
@@ -117,6 +117,8 @@ def _training_images(splits: Splits, plan: TrainingPlan, group: Group) -> ImageS
             f"batch size {plan.batch_size} for {group.size} processes; allowed: a multiple of their number "
             "(--batch-size)"
         )
+    if only is not None and any(stage.distillation or stage.sandwich or stage.subnets > 1 for stage in plan.stages):
+        raise UsageError("a subnet trained alone has no teacher; allowed: stages of 1 subnet without distillation")
     if (plan.mixup or plan.cutmix) and plan.batch_size % 2:
         raise UsageError(f"batch size {plan.batch_size} with mixup or cutmix; allowed: an even one (--batch-size)")
     return splits.train
@@ -125,10 +127,10 @@ def _training_images(splits: Splits, plan: TrainingPlan, group: Group) -> ImageS
 def _train_stage(run: Run, progress: Progress) -> None:
     """Train what is left of the stage at which ``progress`` stands."""
     plan, supernet = run.steps.plan, run.supernet
-    stage, previous = plan.stages[progress.stage], plan.stages[max(0, progress.stage - 1)]
-    preset = supernet.space.preset
-    if progress.begins_stage and plan.sort_channels and stage.widths(preset) != previous.widths(preset):
-        supernet.sort_channels(previous.space(supernet.space))
+    stage, before = plan.stages[progress.stage], _opened(run, progress.stage)
+    widens = any(stage.open.get(name, 1) > before[name] for name in supernet.space.preset.sorted_by)
+    if progress.begins_stage and progress.stage and plan.sort_channels and widens:
+        supernet.sort_channels(supernet.space.restricted(before))
     teacher = _load_teacher(run) if stage.distillation else None
     StageRun(run, stage, progress, teacher).finish()
     if run.steps.group.first:
@@ -137,6 +139,15 @@ def _train_stage(run: Run, progress: Progress) -> None:
             write_tensors(run.out / TEACHER_NAME, taught.state_dict(), *TEACHER, {"run": run.identity})
         draw_curves(run.out, progress.log)
     run.steps.group.wait()  # for the teacher
+
+
+def _opened(run: Run, stage: int) -> dict[str, int]:
+    """Return the choices that hold trained weights before a stage: all of them in a run from trained weights."""
+    elastic = run.supernet.space.preset.elastic
+    if run.identity["beginning"] != RANDOM:
+        return elastic
+    stages = run.steps.plan.stages[:stage]
+    return {name: max((one.open.get(name, 1) for one in stages), default=1) for name in elastic}
 
 
 def _full(supernet: Supernet) -> Candidate:

@@ -209,3 +209,12 @@ def test_a_wrong_preset_is_refused(tmp_path: Path, old: str, new: str, message: 
         return
     with pytest.raises(FileFormatError, match=message):
         read_preset(path)
+
+
+def test_mutation_redraws_precisions_evenly_in_blocks_that_few_networks_have() -> None:
+    space = get_space("ofa-resnet50")
+    rows = np.repeat(space.largest("int8")[None], 20_000, axis=0)
+    last = space.gene_names.index("block_0_3.precision")
+    changed = (space.mutate(rows, np.random.default_rng(0), 0.05)[:, last] != rows[0, last]).mean()
+    stays = 1 - 0.05 * 2 / 3  # the depth that has the block
+    assert 0.8 < changed / (0.025 * stays + 0.05 * 2 / 3) < 1.2

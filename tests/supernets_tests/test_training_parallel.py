@@ -72,6 +72,13 @@ def test_a_numbered_gpu_is_refused_where_there_are_several_processes(monkeypatch
         process_group("cuda:1"),
     ):
         pass
+    monkeypatch.delenv("LOCAL_RANK")
+    with (
+        pytest.raises(UsageError, match="WORLD_SIZE is '2', LOCAL_RANK ''; allowed: as torchrun"),
+        process_group("cpu"),
+    ):
+        pass
+    monkeypatch.setenv("LOCAL_RANK", "0")
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     with pytest.raises(UsageError, match="process 0 has no GPU: there are 0"), process_group("cuda"):
         pass

@@ -8,21 +8,13 @@ import pytest
 from tiny_training import FULL, PLAN
 
 from nas.errors import FileFormatError, UsageError
-from search_spaces import make_space, preset_path, read_preset
+from search_spaces import list_spaces, make_space, preset_path, read_preset
 from supernets.training import read_plan
 
 FASHION, TABLE = read_preset(preset_path("fashion-mbv3"))
 
 
-SHIPPED = [
-    "fashion-mbv3",
-    "cifar10-mbv3",
-    "ofa-mbv3",
-    "ofa-mbv3-w1.2",
-    "ofa-proxyless",
-    "efficientformer",
-    "fashion-former",
-]
+SHIPPED = list(list_spaces())
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -68,6 +60,7 @@ def test_a_scaled_plan_keeps_at_least_one_epoch_and_a_batch_size_carries_the_lea
         (lambda t: t["stage"][1].update(sandwich=1), r"training.stage\[1\].sandwich is 1; allowed: true or false"),
         (lambda t: t.update(finetune=[dict(t["stage"][1])]), r"training.finetune\[0\] has distillation and no teacher"),
         (lambda t: t.update(optimizer="sdg"), "training.optimizer is 'sdg'; allowed: sgd or adamw or lion"),
+        (lambda t: t["stage"][1].update(name="full"), "training.stage has names full, full, .*; allowed: none twice"),
         (lambda t: t.update(crop=0), "training.crop is 0.0; allowed: above 0, at most 1"),
         (lambda t: t.update(mixup=-1), "training.mixup is -1.0; allowed: 0 to 1000"),
         (lambda t: t.update(clip_norm=-1), "training.clip_norm is -1.0; allowed: 0 to 1000"),

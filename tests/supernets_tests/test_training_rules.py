@@ -52,7 +52,7 @@ def loss_of_one_step(stage_change: dict[str, Any], labels: torch.Tensor) -> tupl
     stage = replace(SANDWICH, **stage_change)
     optimizer = torch.optim.SGD(supernet.parameters(), lr=0.0)
     indices = torch.arange(16)
-    loss = steps.step(indices, stage, space, None, optimizer, np.random.default_rng(0))
+    loss = steps.step(indices, stage, stage.space(space), None, optimizer, np.random.default_rng(0))
     return float(loss), {name: p.grad.clone() for name, p in supernet.named_parameters() if p.grad is not None}
 
 
@@ -168,3 +168,82 @@ def test_weights_of_another_space_are_refused(tmp_path: Path) -> None:
 def test_mixing_wants_an_even_batch(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="batch size 15 with mixup or cutmix; allowed: an even one"):
         weights(tmp_path, replace(PLAN, batch_size=15, mixup=0.2))
+
+
+def test_sorting_keeps_the_narrow_networks_of_trained_weights(tmp_path: Path) -> None:
+    """A fine-tuning that begins with the full network and opens widths later must not shuffle trained channels."""
+    splits = tiny_splits()
+    trained = train(SPACE, splits, tmp_path / "first", plan=PLAN)
+    still = [replace(FULL, name=name, epochs=1, learning_rate=1e-12) for name in ("full", "open")]
+    still[1] = replace(still[1], open=dict.fromkeys(ELASTIC, 2))
+    plan = replace(PLAN, stages=tuple(still), weight_decay=0.0)
+    again = train(SPACE, splits, tmp_path / "again", plan=plan, trained=trained).state_dict()
+    assert all(torch.allclose(again[name], weight, atol=1e-6) for name, weight in trained.named_parameters())
+
+
+@pytest.mark.parametrize("change", [{"subnets": 2}, {"sandwich": True, "subnets": 3}])
+def test_a_subnet_alone_has_no_others_to_learn_with(tmp_path: Path, change: dict[str, Any]) -> None:
+    plan = replace(PLAN, stages=(replace(FULL, **change),))
+    with pytest.raises(UsageError, match="a subnet trained alone has no teacher; allowed: stages of 1 subnet"):
+        weights(tmp_path, plan, only=SPACE.candidate(SPACE.smallest()))
+
+
+def test_learning_rates_warm_up_and_fall_along_a_cosine(tmp_path: Path) -> None:
+    lines: list[dict[str, Any]] = []
+    stage = replace(FULL, epochs=6, warmup_epochs=2, learning_rate=0.1)
+    train(SPACE, tiny_splits(), tmp_path, plan=replace(PLAN, stages=(stage,)), report=lines.append)
+    rates = [line["learning_rate"] for line in lines if "epoch" in line]  # of each epoch's last step
+    assert rates[:3] == pytest.approx(
+        [0.001 + 0.099 * 2 / 6, 0.001 + 0.099 * 5 / 6, 0.05 * (1 + np.cos(np.pi * 8 / 18))]
+    )
+    assert rates[2] > rates[3] > rates[4] > rates[5] and rates[5] < 0.01
+
+
+def test_only_weights_that_are_matrices_decay(tmp_path: Path) -> None:
+    """With the gradient clipped to nothing, what is left of a step is the decay."""
+    begin = dict(make_supernet(SPACE, ImageInfo("b", ("d", "g", "l"), (0.5,), (0.3,))).named_parameters())
+    plan = replace(PLAN, stages=(replace(FULL, epochs=1, learning_rate=0.1),), weight_decay=0.5, clip_value=1e-12)
+    end = weights(tmp_path, plan)
+    moved = {name for name, weight in begin.items() if not torch.allclose(end[name], weight, atol=1e-6)}
+    assert any(name.endswith("conv.weight") for name in moved)
+    assert not [name for name in moved if "transforms" in name or ".bn." in name or name.endswith("bias")]
+
+
+def test_the_teacher_counts_as_much_as_its_weight_says() -> None:
+    """Loss = cross-entropy + weight x soft cross-entropy: three weights lie on a line, and their order shows."""
+    splits = tiny_splits()
+    assert splits.train is not None
+    space = MBConvSpace(replace(SPACE.preset, dropout=0.0), ("fp32",))
+    supernet = make_supernet(space, ImageInfo(splits.name, splits.classes, splits.mean, splits.std)).train()
+    teacher = {side: supernet.extract(space.candidate(space.largest())) for side in space.resolutions}
+    losses = []
+    for weight in (0.0, 1.0, 3.0):
+        steps = Steps(supernet, splits.train, PLAN, None)
+        stage = replace(FULL, distillation=weight)
+        optimizer = torch.optim.SGD(supernet.parameters(), lr=0.0)
+        taught = teacher if weight else None
+        losses.append(float(steps.step(torch.arange(16), stage, space, taught, optimizer, np.random.default_rng(0))))
+    assert losses[0] < losses[1] and losses[2] - losses[0] == pytest.approx(3 * (losses[1] - losses[0]), rel=1e-4)
+
+
+def test_a_step_averages_its_subnets_gradients() -> None:
+    labels = torch.arange(48) % 3
+    name = "head.classifier.bias"
+    both = {"sandwich": False, "extremes": 1.0, "open": {}}  # every draw is the full network
+    one, four = (loss_of_one_step({**both, "subnets": count}, labels) for count in (1, 4))
+    assert four[0] == pytest.approx(one[0], rel=1e-4)
+    torch.testing.assert_close(four[1][name], one[1][name], rtol=1e-3, atol=1e-5)
+
+
+def test_batches_are_augmented() -> None:
+    splits = tiny_splits()
+    assert splits.train is not None
+    supernet = make_supernet(SPACE, ImageInfo(splits.name, splits.classes, splits.mean, splits.std))
+    only = SPACE.candidate(SPACE.largest())
+    none = replace(PLAN, flip=0.0, shift=0.0, erase=0.0)
+    batches = [
+        Steps(supernet, splits.train, plan, only)._batch(torch.arange(16), SPACE, np.random.default_rng(0))[0]
+        for plan in (none, replace(none, flip=1.0), replace(none, shift=0.2), replace(none, erase=1.0))
+    ]
+    assert torch.equal(batches[1].flip(-1), batches[0])
+    assert not any(torch.equal(batch, batches[0]) for batch in batches[2:])
