@@ -25,7 +25,8 @@ Moments = tuple[Tensor, Tensor]
 def recalibrate_batch_norm(model: nn.Module, images: Tensor | Iterable[Tensor], batch_size: int = 200) -> None:
     """Replace the running statistics by the mean over batches of ``images``, in place (OFA: 2,000 images, batch 200).
 
-    Dropout does nothing meanwhile. Not for several threads at once: ``torch.fx`` traces what any of them runs.
+    Not for several threads at once: ``torch.fx`` traces what any of them runs. A network whose batch norms a trace does
+    not meet once each, as layers, is run by torch's ``update_bn``, in which dropout drops.
 
     Args:
         model: A network with batch norms; left in the mode it was in.
@@ -41,12 +42,24 @@ def recalibrate_batch_norm(model: nn.Module, images: Tensor | Iterable[Tensor], 
     mode = model.training
     model.eval()
     try:
+        trace = _trace(model)
+        if trace is None:
+            update_bn(batches, model)
+        else:
+            trace.recalibrate(batches)
+    finally:
+        model.train(mode)
+
+
+def _trace(model: nn.Module) -> "_Trace | None":
+    """Return the steps of a network of one input that meets each of its batch norms once, as a layer; else None."""
+    try:
         trace = _Trace(model)
     except fx.proxy.TraceError:  # its path depends on the data
-        update_bn(batches, model)
-    else:
-        trace.recalibrate(batches)
-    model.train(mode)
+        return None
+    own = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    met = [norm for norm in map(trace.norm, trace.nodes) if norm is not None]
+    return trace if trace.inputs == 1 and len(met) == len(own) and set(met) == set(own) else None
 
 
 class _Trace:
@@ -56,8 +69,9 @@ class _Trace:
         nodes = list(fx.Tracer().trace(model).nodes)
         self.modules = dict(model.named_modules())
         self.model = model
-        norms = [number for number, node in enumerate(nodes) if self._norm(node) is not None]
+        norms = [number for number, node in enumerate(nodes) if self.norm(node) is not None]
         self.image = nodes[0]
+        self.inputs = sum(node.op == "placeholder" for node in nodes)
         self.nodes = nodes[1 : norms[-1] + 1] if norms else []
         self.read_last = _read_last(self.nodes)
 
@@ -81,7 +95,7 @@ class _Trace:
         joined: dict[fx.Node, Moments] = {}
         segment: list[fx.Node] = []
         for node in self.nodes:
-            norm = self._norm(node)
+            norm = self.norm(node)
             if norm is not None:
                 source = node.args[0]
                 assert isinstance(source, fx.Node)
@@ -107,7 +121,7 @@ class _Trace:
         self, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any], joined: Mapping[fx.Node, Moments]
     ) -> Any:
         """Compute what one traced node stands for."""
-        norm, target = self._norm(node), node.target
+        norm, target = self.norm(node), node.target
         if norm is not None:
             return F.batch_norm(args[0], *joined[node], norm.weight, norm.bias, False, 0.0, norm.eps)
         if node.op == "call_module":
@@ -120,7 +134,8 @@ class _Trace:
         assert callable(target)
         return target(*args, **kwargs)
 
-    def _norm(self, node: fx.Node) -> _BatchNorm | None:
+    def norm(self, node: fx.Node) -> _BatchNorm | None:
+        """Return the batch norm that a node runs, if it runs one."""
         module = self.modules.get(str(node.target)) if node.op == "call_module" else None
         return module if isinstance(module, _BatchNorm) and module.track_running_stats else None
 

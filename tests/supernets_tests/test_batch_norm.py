@@ -60,3 +60,36 @@ def test_a_network_without_batch_norms_stays_as_it_is() -> None:
     recalibrate_batch_norm(model, torch.randn(4, 3, 8, 8))
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert not model.training
+
+
+@pytest.mark.parametrize("name", ["mobilenetv3_small_050", "resnet10t"])
+def test_batch_norms_of_any_network_are_recalibrated(name: str) -> None:
+    """Timm's batch norms hold their activation, so that no trace meets them as a layer."""
+    timm = pytest.importorskip("timm")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = timm.create_model(name, num_classes=3, drop_rate=0.0)
+        images = torch.randn(24, 3, 64, 64)
+    reference = copy.deepcopy(net)
+    recalibrate_batch_norm(net, images, batch_size=8)
+    torch.optim.swa_utils.update_bn(images.split(8), reference)
+    assert net.training
+    statistics = {key: tensor for key, tensor in reference.state_dict().items() if "running" in key}
+    for key, tensor in statistics.items():
+        torch.testing.assert_close(net.state_dict()[key], tensor, rtol=1e-3, atol=1e-3)
+    assert any(not torch.equal(tensor, torch.ones_like(tensor)) for key, tensor in statistics.items() if "var" in key)
+
+
+def test_a_network_with_an_optional_argument_is_recalibrated() -> None:
+    class Masked(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = torch.nn.BatchNorm2d(2)
+
+        def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+            return self.norm(x)
+
+    net, images = Masked().train(), torch.randn(8, 2, 4, 4) + 5
+    recalibrate_batch_norm(net, images, batch_size=8)
+    assert net.training
+    torch.testing.assert_close(net.norm.running_mean, images.mean((0, 2, 3)))
