@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -164,26 +166,33 @@ def left(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if path.name != ".ses"]
 
 
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """Return a folder in /tmp: Chromium puts a socket into TMPDIR, whose path has 107 characters at most."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield Path(folder)
+
+
 @pytest.mark.parametrize("end", [None, signal.SIGKILL, signal.SIGTERM])
-def test_nothing_is_left_running_however_python_ends(end: signal.Signals | None, tmp_path: Path) -> None:
+def test_nothing_is_left_running_however_python_ends(end: signal.Signals | None, short_folder: Path) -> None:
     code = (
         "import sys; from latency_tables.browser import Browser; device = Browser(); device.precisions; "
         "print(device.page().chromium.pid, flush=True); sys.stdin.read()"
     )
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    environment = {**os.environ, "TMPDIR": str(short_folder)}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen([sys.executable, "-c", code], env=environment, text=True, **pipes) as process:
         group = int(process.stdout.readline())
-        assert running(group) and left(tmp_path)
+        assert running(group) and left(short_folder)
         if end is None:
             process.stdin.close()
         else:
             process.send_signal(end)
         process.wait(END_SECONDS)
     until = time.monotonic() + END_SECONDS
-    while (running(group) or left(tmp_path)) and time.monotonic() < until:
+    while (running(group) or left(short_folder)) and time.monotonic() < until:
         time.sleep(0.05)
-    assert not running(group) and not left(tmp_path)
+    assert not running(group) and not left(short_folder)
 
 
 def test_it_is_registered() -> None:
