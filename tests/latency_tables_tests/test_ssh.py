@@ -5,12 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from ssh_server import SshServer, eventually, shared_server
+from ssh_server import SshServer, eventually, running_server
 from tiny_space import tiny_space
 
 from latency_tables import FULL, get_device, ssh_link
@@ -27,8 +28,9 @@ AWKWARD = 'it\'s "here" $(touch gone) `id` ; & | * ? %h ${HOME} ~ \\ #'
 
 
 @pytest.fixture(scope="module")
-def server() -> SshServer:
-    return shared_server()
+def server() -> Iterator[SshServer]:
+    with running_server() as own:  # whose guests are counted
+        yield own
 
 
 @pytest.fixture(autouse=True)

@@ -4,12 +4,13 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import onnx
 import pytest
-from ssh_server import SshServer, new_key, shared_server
+from ssh_server import SshServer, new_key, running_server
 
 from latency_tables import ssh_link
 from latency_tables.reference_net import reference_model
@@ -35,8 +36,9 @@ for line in runner.stdout:
 
 
 @pytest.fixture(scope="module")
-def server() -> SshServer:
-    return shared_server()
+def server() -> Iterator[SshServer]:
+    with running_server() as own:  # whose guests are counted
+        yield own
 
 
 def between(server: SshServer, key: str, change: str) -> str:
