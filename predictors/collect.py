@@ -21,6 +21,7 @@ from predictors.spread import Spread
 from search_spaces import Candidate
 from supernets import Supernet
 from supernets.datasets import Splits
+from supernets.weights import weights_digest
 
 HERE = Spread()
 
@@ -102,11 +103,7 @@ def _measure(
 
 def supernet_fingerprint(supernet: Supernet) -> str:
     """Return twelve hexadecimal digits of the supernet's weights: pairs hold for these alone."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(supernet.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:12]
+    return weights_digest(supernet)
 
 
 def images_fingerprint(splits: Splits) -> str:

@@ -1,5 +1,6 @@
 """A supernet as a file: safetensors whose header says which space, images and training the weights belong to."""
 
+import hashlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,15 @@ def take_trained(supernet: Supernet, trained: Supernet) -> None:
                 f"{tuple(found[name].shape)}; allowed: {tuple(own[name].shape)}, as of space {supernet.space.name}"
             )
     supernet.load_state_dict(own | found)
+
+
+def weights_digest(module: torch.nn.Module) -> str:
+    """Return twelve hexadecimal digits that change whenever a tensor of ``module`` does."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]
 
 
 def load_tensors(module: torch.nn.Module, tensors: dict[str, torch.Tensor], path: Path) -> None:

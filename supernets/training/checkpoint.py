@@ -16,7 +16,7 @@ from supernets.datasets import Splits
 from supernets.supernet import Supernet
 from supernets.training.log import write_log
 from supernets.training.plan import TrainingPlan, TrainingStage
-from supernets.weights import load_tensors
+from supernets.weights import load_tensors, weights_digest
 
 SCHEMA, SCHEMA_VERSION = "training-checkpoint", 3
 FILE_NAME = "checkpoint.safetensors"
@@ -77,7 +77,7 @@ def run_identity(
     """
     return {
         "space": preset.digest,
-        "beginning": RANDOM if trained is None else _tensors_digest(trained),
+        "beginning": RANDOM if trained is None else weights_digest(trained),
         "data": _data_digest(splits),
         "plan": _digest(_without_defaults(plan)),
         "seed": str(seed),
@@ -93,15 +93,6 @@ def _without_defaults(value: TrainingPlan | TrainingStage) -> dict[str, Any]:
         if name in kept:
             kept[name] = [_without_defaults(stage) for stage in kept[name]]
     return kept
-
-
-def _tensors_digest(module: torch.nn.Module) -> str:
-    """Return twelve hexadecimal digits of a module's tensors."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().data)
-    return digest.hexdigest()[:12]
 
 
 def _data_digest(splits: Splits) -> str:
