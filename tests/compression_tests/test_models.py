@@ -1,0 +1,159 @@
+"""Networks by their names, their weights from files, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from nas.compression.models import RANDOM, load_model, read_weights
+from nas.compression.widths import Width, narrowed, widths_of
+from nas.errors import FileFormatError, UsageError
+
+NET = "timm:mobilenetv2_035"
+SOURCE = """\
+from torch import nn
+def build(classes=2):
+    return nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, classes))
+def transposed():
+    return nn.Sequential(nn.ConvTranspose2d(4, 8, 2), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3, groups=8))
+def number():
+    return 3
+def broken():
+    raise ValueError("no such luck\\nat all")
+"""
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "my_net.py"
+    path.write_text(SOURCE)
+    return path
+
+
+def test_networks_of_timm_and_torchvision_come_with_the_images_they_take() -> None:
+    found = load_model(NET, weights=RANDOM, classes=7)
+    assert (found.channels, found.resolution, not found.network.training) == (3, 224, True)
+    assert found.network(torch.zeros(1, 3, 64, 64)).shape == (1, 7)
+    assert found.mean is not None and found.std is not None
+    other = load_model("torchvision:shufflenet_v2_x0_5", weights=RANDOM)
+    assert other.network(torch.zeros(1, 3, 64, 64)).shape == (1, 1000)
+    assert other.resolution == 224
+
+
+def test_random_weights_are_the_same_each_time_and_the_generator_is_left_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    one, two = (load_model(NET, weights=RANDOM).network.state_dict() for _ in range(2))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_a_function_builds_one_with_the_classes_that_are_asked_for(source: Path) -> None:
+    found = load_model(f"{source}:build", classes=5)
+    assert (found.channels, found.resolution, found.mean) == (1, None, None)
+    assert found.network(torch.zeros(1, 1, 8, 8)).shape == (1, 5)
+    assert load_model("torchvision.models.resnet:resnet18", weights=RANDOM).network(torch.zeros(1, 3, 32, 32)).shape[1]
+
+
+def test_weights_are_read_from_safetensors_and_from_checkpoints_of_torch(source: Path, tmp_path: Path) -> None:
+    trained = load_model(f"{source}:build").network
+    with torch.no_grad():
+        trained[0].weight.add_(1)
+    save_file(trained.state_dict(), tmp_path / "a.safetensors")
+    nested = {"epoch": 3, "state_dict": {f"module.{name}": value for name, value in trained.state_dict().items()}}
+    torch.save(nested, tmp_path / "a.pth")
+    for file in ("a.safetensors", "a.pth"):
+        found = load_model(f"{source}:build", weights=tmp_path / file).network
+        assert torch.equal(found[0].weight, trained[0].weight)
+
+
+@pytest.mark.parametrize("function", ["build", "transposed"])
+def test_a_narrowed_network_runs_and_is_built_again_from_its_weights(
+    source: Path, tmp_path: Path, function: str
+) -> None:
+    whole = load_model(f"{source}:{function}").network
+    widths = widths_of(whole)
+    inputs = widths["0"].inputs
+    widths |= {"0": Width(inputs, 5), "1": Width(5, 5)}
+    widths |= {"4": Width(5 * 36, 2)} if "4" in widths else {"2": Width(5, 5)}
+    narrow = narrowed(whole, widths).eval()
+    image = torch.rand(1, inputs, 8, 8)
+    expected = narrow(image)
+    assert widths_of(narrow) == widths
+    save_file(narrow.state_dict(), tmp_path / "narrow.safetensors")
+    again = load_model(f"{source}:{function}", weights=tmp_path / "narrow.safetensors").network
+    assert torch.equal(again(image), expected) and widths_of(again) == widths
+
+
+def test_what_is_no_network_is_refused_in_one_line(source: Path) -> None:
+    with pytest.raises(UsageError, match=r"unknown model 'resnet51'; allowed: a name of timm or torchvision.* Did you"):
+        load_model("resnet51", weights=RANDOM)
+    with pytest.raises(UsageError, match=r"unknown model 'torchvision:mobilenetv2_035'"):
+        load_model("torchvision:mobilenetv2_035", weights=RANDOM)
+    with pytest.raises(UsageError, match=r"model no_such:build: ModuleNotFoundError: No module named 'no_such'"):
+        load_model("no_such:build")
+    with pytest.raises(UsageError, match=r"model: no file .*absent.py"):
+        load_model(f"{source.parent}/absent.py:build")
+    with pytest.raises(UsageError, match=r"it returned a int; allowed: a torch.nn.Module"):
+        load_model(f"{source}:number")
+    with pytest.raises(UsageError, match=r"ValueError: no such luck; allowed"):
+        load_model(f"{source}:broken")
+    with pytest.raises(UsageError, match=r"AttributeError: .*absent"):
+        load_model(f"{source}:absent")
+
+
+def test_published_weights_that_cannot_be_had_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*arguments: object, **options: object) -> nn.Module:
+        raise OSError("no network\nat all")
+
+    monkeypatch.setattr(timm, "create_model", unreachable)
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", unreachable)
+    for name in (NET, "torchvision:shufflenet_v2_x0_5"):
+        with pytest.raises(UsageError, match=r"cannot be had \(no network\); give a file with --weights, or 'random'"):
+            load_model(name)
+
+
+def test_published_weights_of_another_head_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    published = load_model("torchvision:shufflenet_v2_x0_5", weights=RANDOM).network.state_dict()
+    published = {name: torch.ones_like(value) for name, value in published.items()}
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda *arguments, **options: published)
+    found = load_model("torchvision:shufflenet_v2_x0_5", classes=3).network.state_dict()
+    assert len(found["fc.weight"]) == 3 and not bool((found["fc.weight"] == 1).all())
+    assert bool((found["conv1.0.weight"] == 1).all())
+
+
+def test_files_that_hold_no_weights_of_the_network_are_refused(source: Path, tmp_path: Path) -> None:
+    name, good = f"{source}:build", load_model(f"{source}:build").network.state_dict()
+    path = tmp_path / "w.safetensors"
+    with pytest.raises(UsageError, match=r"w.safetensors: no such file; allowed: safetensors, a state dict of torch"):
+        load_model(name, weights=path)
+    for change, message in (
+        ({"9.weight": torch.zeros(1)}, r"tensor 9.weight is unknown"),
+        (
+            {"0.weight": good["0.weight"][:, :, :2]},
+            r"tensor 0.weight has shape \(8, 1, 2, 3\); allowed: \(8, 1, 3, 3\)",
+        ),
+        ({"0.bias": torch.zeros(8) / 0}, r"tensor 0.bias holds NaN or infinity"),
+    ):
+        save_file({key: value.contiguous() for key, value in (good | change).items()}, path)
+        with pytest.raises(FileFormatError, match=message):
+            load_model(name, weights=path)
+    save_file({"0.weight": good["0.weight"]}, path)
+    with pytest.raises(FileFormatError, match=r"tensor 0.bias is missing"):
+        load_model(name, weights=path)
+    path.write_bytes(b"not weights")
+    with pytest.raises(FileFormatError, match=r"not a file of weights"):
+        read_weights(path)
+
+
+def test_a_pickle_is_not_executed(tmp_path: Path) -> None:
+    torch.save({"net": nn.Linear(2, 2)}, tmp_path / "whole.pth")
+    with pytest.raises(FileFormatError, match=r"whole.pth: not a file of weights \(more than tensors is in it"):
+        read_weights(tmp_path / "whole.pth")
+    torch.save({"epoch": 3}, tmp_path / "epoch.pth")
+    with pytest.raises(FileFormatError, match=r"it holds a dict, not names and tensors"):
+        read_weights(tmp_path / "epoch.pth")
