@@ -11,6 +11,13 @@ Device = Annotated[
     str,
     typer.Option("--device", metavar="NAME", help="What to measure on: a name of `nas devices`, or a profile's .toml."),
 ]
+Devices = Annotated[
+    str,
+    typer.Option(
+        "--device", metavar="NAMES", help="What to search for: a name of `nas devices`, a profile's .toml, or several "
+        "of them with commas between: each gets a result of its own.",
+    ),
+]  # fmt: skip
 Data = Annotated[
     str | None,
     typer.Option(

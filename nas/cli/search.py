@@ -1,20 +1,23 @@
 """``nas search``: the main job."""
 
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nas.cli.interrupt import kept_after_interrupt
-from nas.cli.options import Data, Device, Json, Quiet, Seed, Space, Supernet
-from nas.cli.output import print_json
+from nas.cli.options import Data, Devices, Json, Quiet, Seed, Space, Supernet
 from nas.cli.progress import progress_on
 from nas.defaults import BUDGET, FINALISTS, MOST_FINALISTS, SPACE, STUDY_BUDGET
 
+if TYPE_CHECKING:
+    from nas.export import Outcome
+
 
 def search(
-    device: Device,
+    device: Devices,
     space: Space = None,
     supernet: Supernet = None,
     accuracy_predictor: Annotated[
@@ -27,9 +30,25 @@ def search(
         ),
     ] = None,
     data: Data = None,
+    one_for_all: Annotated[
+        bool,
+        typer.Option(
+            "--one-for-all",
+            help="Of several devices, the one subnet that is best for the worst of them. Its latency on each is "
+            "divided by a reference. With --latency that is the device's budget, and the most accurate subnet whose "
+            "largest ratio is at most 1 is chosen. Without, it is the latency of the device's own best network of "
+            "equal accuracy, the lowest of the knees of the devices' own fronts, and the subnet of that accuracy or "
+            "more whose largest ratio is least is chosen.",
+        ),
+    ] = False,
     latency: Annotated[
-        float | None,
-        typer.Option("--latency", metavar="MS", help="Latency budget: look for the most accurate network within it."),
+        str | None,
+        typer.Option(
+            "--latency",
+            metavar="MS",
+            help="Latency budget: look for the most accurate network within it; of several devices, one for all of "
+            "them or one each, with commas between.",
+        ),
     ] = None,
     size: Annotated[
         float | None, typer.Option("--size", metavar="MB", help="Budget of the weights as exported, in million bytes.")
@@ -46,7 +65,8 @@ def search(
         typer.Option(
             "--objective",
             metavar="NAME",
-            help="What the front is of, one each: accuracy, latency, size, macs, memory; without it, the first two.",
+            help="What the front is of, one each: accuracy, latency, size, macs, memory; without it, the first two. "
+            "With --one-for-all latency is the largest ratio, and latency@DEVICE that on one of them.",
         ),
     ] = None,
     confident: Annotated[
@@ -96,14 +116,15 @@ def search(
     quantizes, checks and measures the finalists beside baselines. Writes result.json, pareto.png and a bundle for each
     finalist.
 
+    Of several devices, the folder has a folder for each; with --one-for-all also one_for_all.json.
+
     Example: nas search --device cpu --latency 0.2
     """
     from latency_tables import get_device
-    from nas.cli.search_report import print_outcome
+    from nas.cli.fleet import latency_limits, report_each, report_shared
     from nas.cli.search_view import SearchView
-    from nas.export import Progress, SearchJob, run_search
+    from nas.export import FleetJob, Progress, SearchJob, run_fleet, run_one_for_all, run_search
     from nas.export.goal import DEFAULT
-    from nas.export.result import SCHEMA, SCHEMA_VERSION, result_content
     from nas.search import get_strategy
     from nas.search.storages import storage_url
     from search_spaces import get_space
@@ -113,17 +134,19 @@ def search(
         get_space(space)
     budgets = {"size": size, "macs": macs, "memory": memory}
     untrained = _is_untrained(space, supernet, accuracy_predictor)
-    on = get_device(device)
+    devices = tuple(get_device(name) for name in device.split(","))
+    names, several = [one.name for one in devices], len(devices) > 1 or one_for_all
+    limits, objectives = latency_limits(latency, names), tuple(objective) if objective else DEFAULT
     job = SearchJob(
-        device=on,
-        out=out or Path("nas-search", f"{on.name}-{datetime.now():%Y%m%d-%H%M%S}"),
+        device=devices[0],
+        out=out or Path("nas-search", f"{'+'.join(names)}-{datetime.now():%Y%m%d-%H%M%S}"),
         supernet=supernet or space or SPACE,
         space=space,
         data=data,
-        limit_ms=latency,
+        limit_ms=None if several else limits.get(names[0]),
         limits={name: limit for name, limit in budgets.items() if limit is not None},
-        objectives=tuple(objective) if objective else DEFAULT,
-        confident=confident,
+        objectives=DEFAULT if one_for_all else objectives,
+        confident=confident and not several,
         strategy=strategy,
         budget=budget or (STUDY_BUDGET if storage_url(storage) else BUDGET),
         seed=seed,
@@ -133,18 +156,32 @@ def search(
         untrained=untrained,
         accuracy_predictor=accuracy_predictor,
     )
-    with kept_after_interrupt(lambda: _kept(on.name, storage)), progress_on(quiet) as display:
+    fleet = FleetJob(job, devices, limits, objectives, confident) if several else None
+    with kept_after_interrupt(lambda: _kept(", ".join(names), storage)), progress_on(quiet) as display:
         view = SearchView(display)
-        outcome = run_search(job, Progress(view.listen, display.note, view.front))
-    if json:
-        print_json({"schema": SCHEMA, "schema_version": SCHEMA_VERSION, **result_content(outcome), "out": str(job.out)})
-    else:
-        print_outcome(outcome, job.out)
-    if outcome.chosen is None:
-        fastest = min(one.latency.latency_ms for one in outcome.front)
-        line = f"no verified network is within {latency:g} ms, the fastest measured {fastest:.4f} ms"
-        typer.echo(f"error: {line}; try a larger --latency or more --finalists", err=True)
+        progress = Progress(view.listen, display.note, view.front)
+        if fleet is None:
+            report = partial(_report, run_search(job, progress))
+        elif one_for_all:
+            report = partial(report_shared, run_one_for_all(fleet, progress))
+        else:
+            report = partial(report_each, run_fleet(fleet, progress))
+    if lines := report(job.out, json=json):
+        typer.echo(f"error: {'; '.join(lines)}; try a larger --latency or more --finalists", err=True)
         raise typer.Exit(1)
+
+
+def _report(outcome: "Outcome", out: Path, *, json: bool) -> list[str]:
+    """Print what was found for one device; return a line if no network is within its budget."""
+    from nas.cli.output import print_json
+    from nas.cli.search_report import print_outcome, unmet
+    from nas.export.result import SCHEMA, SCHEMA_VERSION, result_content
+
+    if json:
+        print_json({"schema": SCHEMA, "schema_version": SCHEMA_VERSION, **result_content(outcome), "out": str(out)})
+    else:
+        print_outcome(outcome, out)
+    return [unmet(outcome)] if outcome.chosen is None else []
 
 
 def _is_untrained(space: str | None, supernet: object, accuracy_predictor: Path | None) -> bool:

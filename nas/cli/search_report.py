@@ -38,6 +38,12 @@ def print_outcome(outcome: Outcome, out: Path) -> None:
         print(sentence)
 
 
+def unmet(outcome: Outcome) -> str:
+    """Return what to say where no network is within the latency budget."""
+    fastest = min(one.latency.latency_ms for one in outcome.front)
+    return f"no verified network is within {outcome.limit_ms:g} ms, the fastest measured {fastest:.4f} ms"
+
+
 def summary(outcome: Outcome, out: Path) -> list[str]:
     """Return the sentences below the table."""
     errors, chosen = outcome.errors, outcome.chosen
@@ -56,6 +62,7 @@ def summary(outcome: Outcome, out: Path) -> list[str]:
     ]
     if chosen is not None:
         why = "the front's knee" if outcome.limit_ms is None else f"the most accurate within {outcome.limit_ms:g} ms"
+        why = why if outcome.eligible is None else "the one for all devices"
         bundle = shlex.quote(str(out / bundle_name(chosen)))
         lines.append(f"Chosen, {why}: {bundle}  (again: nas evaluate {bundle})")
     return lines

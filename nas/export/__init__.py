@@ -1,9 +1,26 @@
 """From the search's front to verified files: finalists, bundles, the result, the picture, and the whole job."""
 
 from nas.export.bundle import Bundle, load_bundle, save_bundle
+from nas.export.fleet import FleetJob, run_fleet
+from nas.export.job import SearchJob
+from nas.export.one_for_all import run_one_for_all
 from nas.export.outcome import Outcome
-from nas.export.pipeline import SearchJob, run_search
+from nas.export.pipeline import run_search
 from nas.export.progress import Progress
 from nas.export.scoring import Scorer
+from nas.export.shared import SharedOutcome
 
-__all__ = ["Bundle", "Outcome", "Progress", "Scorer", "SearchJob", "load_bundle", "run_search", "save_bundle"]
+__all__ = [
+    "Bundle",
+    "FleetJob",
+    "Outcome",
+    "Progress",
+    "Scorer",
+    "SearchJob",
+    "SharedOutcome",
+    "load_bundle",
+    "run_fleet",
+    "run_one_for_all",
+    "run_search",
+    "save_bundle",
+]

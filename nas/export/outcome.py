@@ -81,6 +81,7 @@ class Outcome:
         failed: The networks that did not pass their gates.
         predicted_ms: Latency of candidates that the search saw, ``(n,)``; for the picture.
         predicted_accuracy: Their accuracy, ``(n,)``.
+        eligible: Ids of what may be chosen; None for all. Where several devices share one network, it alone is.
     """
 
     space: str
@@ -98,6 +99,7 @@ class Outcome:
     failed: tuple[Failed, ...]
     predicted_ms: Floats
     predicted_accuracy: Floats
+    eligible: frozenset[str] | None = None
 
     @cached_property
     def distinct(self) -> tuple[Verified, ...]:
@@ -137,6 +139,8 @@ class Outcome:
         They are the front's, unless a budget leaves out some of it: then the best of the rest.
         """
         within = [one for one in self.distinct if self.goal.within(one.entry.counted)]
+        if self.eligible is not None:
+            within = [one for one in within if one.entry.candidate.id in self.eligible]
         latency, accuracy = [p.latency.latency_ms for p in within], [p.accuracy for p in within]
         rows = front_of(latency, accuracy)
         within, latency, accuracy = ([values[row] for row in rows] for values in (within, latency, accuracy))

@@ -5,26 +5,26 @@ interruption are the calibration's rows, in the user's cache, and the search's s
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
-from latency_tables import FULL, Device, MeasuringPlan
+from latency_tables import Device
 from latency_tables.costs import Images
 from latency_tables.network_costs import NetworkCosts
-from nas.defaults import BUDGET, FINALISTS, MOST_FINALISTS, SPACE
 from nas.errors import UsageError
 from nas.export.accuracy import matching_splits
 from nas.export.bundle import save_bundle
 from nas.export.finalists import verify
 from nas.export.folder import new_folder
-from nas.export.goal import DEFAULT, Goal, counted_figures
+from nas.export.goal import counted_figures
+from nas.export.job import SearchJob
 from nas.export.outcome import Outcome
-from nas.export.planning import plan_entries
+from nas.export.planning import pick_finalists, plan_entries
 from nas.export.progress import NO_PROGRESS, Progress
 from nas.export.result import BUNDLES, bundle_name, bundle_report, has_bundle, write_result
 from nas.export.scoring import (
@@ -39,83 +39,45 @@ from nas.export.scoring import (
 )
 from nas.export.untrained import INPUTS, WARNING, random_splits
 from nas.search import Problem, Scored, SearchResult, check_search, search
-from search_spaces import SearchSpace, make_space
+from nas.search.problem import Scores
+from search_spaces import Candidate, Genes, SearchSpace, make_space
 from supernets import Supernet, supernet_folder
 from supernets.datasets import Splits
 
 
-@dataclass(frozen=True)
-class SearchJob:
-    """What to search and how.
-
-    Attributes:
-        device: What the networks are for.
-        out: Folder of the results; it must be absent or empty.
-        supernet: A shipped supernet's name, or the folder or file of one; if untrained, a space.
-        space: Name of the space that the supernet must be of; None takes what it is of.
-        untrained: Whether there are no weights: accuracy is then predicted only, by ``accuracy_predictor``.
-        accuracy_predictor: Its file; None takes the one beside the supernet.
-        data: As in ``matching_splits``.
-        limit_ms: Latency budget in milliseconds; None searches the whole front.
-        limits: Other budgets: ``size`` and ``memory`` in millions of bytes, ``macs`` in millions.
-        objectives: What to make large or small: names of ``goal.FIGURES``.
-        confident: Whether the upper end of the predicted interval must be within the latency budget.
-        strategy: Name of the search strategy.
-        budget: Candidates to score.
-        seed: Of everything random.
-        finalists: Networks of the predicted front to verify.
-        recalibrate: Whether to measure the device anew even if its calibration is known.
-        storage: File of the search's state or URL of an Optuna storage, to go on from; None keeps none.
-        plan: The measuring protocol's numbers for the verification.
-    """
-
-    device: Device
-    out: Path
-    supernet: str | Path = SPACE
-    space: str | None = None
-    data: str | Path | None = None
-    limit_ms: float | None = None
-    limits: Mapping[str, float] = field(default_factory=dict)
-    objectives: tuple[str, ...] = DEFAULT
-    confident: bool = False
-    strategy: str = "evolution"
-    budget: int = BUDGET
-    seed: int = 0
-    finalists: int = FINALISTS
-    recalibrate: bool = False
-    storage: str | Path | None = None
-    untrained: bool = False
-    accuracy_predictor: Path | None = None
-    plan: MeasuringPlan = FULL
-
-    def __post_init__(self) -> None:
-        _ = self.goal  # refuses what cannot be one
-        if not 1 <= self.finalists <= MOST_FINALISTS:
-            raise UsageError(f"{self.finalists} finalists; allowed: 1 to {MOST_FINALISTS}")
-        in_file = self.storage is not None and "://" not in str(self.storage)
-        if in_file and self.out.resolve() in Path(str(self.storage)).resolve().parents:
-            raise UsageError(f"storage {self.storage} is in the output folder {self.out}; put it elsewhere")
-        if self.untrained and self.data is not None:
-            raise UsageError(f"images {self.data} for untrained weights; name the supernet, or leave out the images")
-
-    @property
-    def goal(self) -> Goal:
-        """Its objectives and limits."""
-        latency = {} if self.limit_ms is None else {"latency": self.limit_ms}
-        return Goal(self.objectives, {**latency, **self.limits}, self.confident)
-
-
 @dataclass
-class _Clock:
+class Clock:
     """Seconds spent in each stage."""
 
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
+        """Count the block to a stage."""
         start = time.monotonic()
         yield
         self.seconds[name] = time.monotonic() - start
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What a job works with once its device is calibrated."""
+
+    job: SearchJob
+    supernet: Supernet
+    splits: Splits
+    space: SearchSpace
+    scorer: Scorer
+    clock: Clock
+
+    @cached_property
+    def costs(self) -> NetworkCosts:
+        """What networks cost besides time."""
+        return NetworkCosts(self.space, Images(self.supernet.channels, self.supernet.classes))
+
+    def scores(self, genes: Genes) -> Scores:
+        """Return what the search needs of genes ``(n, num_genes)``."""
+        return self.job.goal.scores(genes, self.scorer, self.costs)
 
 
 def run_search(job: SearchJob, progress: Progress = NO_PROGRESS, scorer: Scorer | None = None) -> Outcome:
@@ -144,55 +106,77 @@ def run_search(job: SearchJob, progress: Progress = NO_PROGRESS, scorer: Scorer 
 
 def _find(job: SearchJob, supernet: Supernet, progress: Progress, scorer: Scorer | None) -> Outcome:
     """Calibrate, search and verify."""
-    clock = _Clock()
-    preset = supernet.space.preset
-    menu = [name for name in preset.precisions if name in job.device.precisions]
-    if not menu:
-        executed = f"device {job.device.name!r} executes {', '.join(job.device.precisions)}"
-        written = f"networks of {preset.name!r} are exported in {', '.join(preset.precisions)} only"
-        raise UsageError(f"{executed}; {written}; name a device that executes one of them")
-    space = make_space(preset, menu)
+    clock = Clock()
+    space = common_space(supernet, [job.device])
     if scorer is None:
-        space = _known(job, space, supernet, progress)
-    goal, problem = job.goal, job.goal.problem(space)
-    costs = NetworkCosts(space, Images(supernet.channels, supernet.classes))
+        space = known_space(job, space, supernet, progress)
+    problem = job.goal.problem(space)
     check_search(problem, job.strategy, job.budget, job.seed, job.storage)
-    splits = _images(job, supernet, progress)
+    splits = read_images(job, supernet, progress)
     with clock.stage("calibrate"):
         if scorer is None:
             scorer = load_scorer(job, space, supernet, progress)
+    setting = Setting(job, supernet, splits, space, scorer, clock)
     with clock.stage("search"):
-        score = partial(goal.scores, scorer=scorer, costs=costs)
-        result = find_front(job, replace(problem, evaluate=score), progress)
-        entries = plan_entries(space, result.front, scorer.score, count=job.finalists, limit_ms=job.limit_ms)
-        entries = [
-            replace(entry, counted=counted_figures(space.genes(entry.candidate)[None], costs)[0]) for entry in entries
-        ]
-    with clock.stage("verify"):
+        result = find_front(job, replace(problem, evaluate=setting.scores), progress)
+        candidates = pick_finalists(space, result.front, count=job.finalists, limit_ms=job.limit_ms)
+    return verified_outcome(setting, candidates, result.history, progress)
+
+
+def common_space(supernet: Supernet, devices: Sequence[Device]) -> SearchSpace:
+    """Return the supernet's space with the precisions that its networks are exported in and every device executes.
+
+    Raises:
+        UsageError: There are none.
+    """
+    preset = supernet.space.preset
+    menu = [name for name in preset.precisions if all(name in device.precisions for device in devices)]
+    if not menu:
+        executed = "; ".join(f"device {one.name!r} executes {', '.join(one.precisions)}" for one in devices)
+        written = f"networks of {preset.name!r} are exported in {', '.join(preset.precisions)} only"
+        raise UsageError(f"{executed}; {written}; name a device that executes one of them")
+    return make_space(preset, menu)
+
+
+def verified_outcome(setting: Setting, candidates: Sequence[Candidate], seen: Scored, progress: Progress) -> Outcome:
+    """Verify finalists beside baselines and twins.
+
+    Args:
+        setting: What the job works with.
+        candidates: The finalists.
+        seen: What the search scored; for the picture.
+        progress: Hears of it.
+    """
+    job, space, scorer = setting.job, setting.space, setting.scorer
+    entries = [
+        replace(entry, counted=counted_figures(space.genes(entry.candidate)[None], setting.costs)[0])
+        for entry in plan_entries(space, candidates, scorer.score)
+    ]
+    with setting.clock.stage("verify"):
         verified, failed = verify(
-            entries, supernet=supernet, splits=splits, device=job.device, plan=job.plan, seed=job.seed,
+            entries, supernet=setting.supernet, splits=setting.splits, device=job.device, plan=job.plan, seed=job.seed,
             baseline_ms=scorer.baseline_ms, progress=progress,
         )  # fmt: skip
     return Outcome(
         space=space.name,
         supernet=str(job.supernet),
-        dataset=splits.name,
-        images={"validation": len(splits.validation), "test": len(splits.test)},
+        dataset=setting.splits.name,
+        images={"validation": len(setting.splits.validation), "test": len(setting.splits.test)},
         device={key: getattr(job.device, key) for key in ("name", "runtime", "fingerprint", "simulated")},
         strategy=job.strategy,
         seed=job.seed,
-        goal=goal,
-        evaluated=result.evaluated,
-        seconds=clock.seconds,
+        goal=job.goal,
+        evaluated=len(seen),
+        seconds=setting.clock.seconds,
         calibration=scorer.origin,
         verified=tuple(verified),
         failed=tuple(failed),
-        predicted_ms=result.history.scores["latency_ms"],
-        predicted_accuracy=result.history.scores["accuracy"],
+        predicted_ms=seen.scores["latency_ms"],
+        predicted_accuracy=seen.scores["accuracy"],
     )
 
 
-def _known(job: SearchJob, space: SearchSpace, supernet: Supernet, progress: Progress) -> SearchSpace:
+def known_space(job: SearchJob, space: SearchSpace, supernet: Supernet, progress: Progress) -> SearchSpace:
     """Return the part of ``space`` that the accuracy predictor knows; all of it where there is none yet."""
     path = job.accuracy_predictor or supernet_folder(job.supernet) / ACCURACY_PREDICTOR
     known = load_accuracy_predictor(path, space, supernet).space if path.exists() else space
@@ -203,7 +187,8 @@ def _known(job: SearchJob, space: SearchSpace, supernet: Supernet, progress: Pro
     return known
 
 
-def _images(job: SearchJob, supernet: Supernet, progress: Progress) -> Splits:
+def read_images(job: SearchJob, supernet: Supernet, progress: Progress) -> Splits:
+    """Return the job's images; random ones where the weights are untrained."""
     size = max(supernet.space.resolutions)
     if not job.untrained:
         return matching_splits(job.data, supernet.info, size, progress.part("read images"))

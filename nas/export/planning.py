@@ -16,16 +16,13 @@ Score = Callable[[Genes], Mapping[str, NDArray[np.float64]]]
 """Genes ``(n, num_genes)`` to predicted ``accuracy`` and ``latency_ms``, ``(n,)`` each."""
 
 
-def plan_entries(
-    space: SearchSpace, front: Scored, score: Score, *, count: int, limit_ms: float | None = None
-) -> list[Entry]:
-    """Return everything that one measuring batch shall verify.
+def pick_finalists(space: SearchSpace, front: Scored, *, count: int, limit_ms: float | None = None) -> list[Candidate]:
+    """Return finalists, fastest first: spread over the predicted front, or close below the limit where there is one.
 
     Args:
         space: The space, with the device's precisions.
         front: The predicted front, with its ``accuracy`` and ``latency_ms``.
-        score: Predicts.
-        count: Finalists: spread over the front, or close below the limit where there is one.
+        count: How many.
         limit_ms: The latency budget.
     """
     latency, accuracy = front.scores["latency_ms"], front.scores["accuracy"]
@@ -33,7 +30,17 @@ def plan_entries(
         rows = spread_over(latency, accuracy, count)
     else:
         rows = below_limit(latency, accuracy, limit_ms, count)
-    candidates = [space.candidate(row) for row in front.genes[rows]]
+    return [space.candidate(row) for row in front.genes[rows]]
+
+
+def plan_entries(space: SearchSpace, candidates: Sequence[Candidate], score: Score) -> list[Entry]:
+    """Return everything that one measuring batch shall verify: finalists, baselines and twins.
+
+    Args:
+        space: The space, with the device's precisions.
+        candidates: The finalists.
+        score: Predicts.
+    """
     finalists = _entries(FINALIST, [(one.id, one, None) for one in candidates], space, score)
     return [*finalists, *baseline_entries(space, score), *twin_entries(finalists, space, score)]
 

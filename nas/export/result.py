@@ -66,7 +66,7 @@ def network_content(one: Verified) -> dict[str, Any]:
         "candidate": one.entry.candidate.to_dict(),
         "predicted": {"accuracy": one.entry.accuracy, "latency_ms": one.entry.latency_ms},
         "counted": dict(one.entry.counted),
-        "measured": _measured(one),
+        "measured": measured_content(one),
     }
 
 
@@ -101,13 +101,14 @@ def read_result(folder: Path) -> dict[str, Any]:
     return read_json(Path(folder) / FILE_NAME, SCHEMA, SCHEMA_VERSION)
 
 
-def _measured(one: Verified) -> dict[str, Any]:
+def measured_content(one: Verified) -> dict[str, Any]:
+    """Return what was measured of one network."""
     timing = {key: getattr(one.latency, key) for key in LATENCY}
     return {"accuracy": one.accuracy if one.counted else None, "test_accuracy": one.test_accuracy, **timing}
 
 
 def _baseline(one: Verified) -> dict[str, Any]:
-    return {"name": one.entry.name, "id": one.entry.candidate.id, **_measured(one)}
+    return {"name": one.entry.name, "id": one.entry.candidate.id, **measured_content(one)}
 
 
 def _failed(one: Failed) -> dict[str, Any]:

@@ -54,6 +54,13 @@ class LatencyPredictor(Protocol):
         """Predict milliseconds from canonical rows ``(n, num_genes)``."""
 
 
+class Scoring(Protocol):
+    """Scores candidates; ``Scorer`` does for one device, ``FleetScorer`` for several."""
+
+    def score(self, genes: Genes, *, pessimistic: bool = False) -> dict[str, NDArray[np.float64]]:
+        """Return the figures that are predicted of genes ``(n, num_genes)``, ``(n,)`` each."""
+
+
 @dataclass(frozen=True)
 class Scorer:
     """Scores candidates by two predictors.
