@@ -48,6 +48,12 @@ STRATEGIES.register("local", "nas.search.local:Local", "small spaces: neighbours
 STRATEGIES.register(
     "linas", "nas.search.linas:Linas", "costly scores, 25 to some 1,000: a predictor is refitted each round", "4 ms"
 )
+STRATEGIES.register(
+    "rl",
+    "nas.search.rl:ReinforcementLearning",
+    "one trade-off, MnasNet's: a controller learns to draw by reward",
+    "2 ms",
+)
 STRATEGIES.register("optuna:nsgaii", OPTUNA_TARGET, "comparison: Optuna's NSGA-II", "4 ms")
 STRATEGIES.register("optuna:nsgaiii", OPTUNA_TARGET, "many objectives: Optuna's NSGA-III", "4 ms")
 STRATEGIES.register("optuna:tpe", OPTUNA_TARGET, "some hundred costly scores: Optuna's TPE", "40 ms")

@@ -18,6 +18,7 @@ STRATEGIES = {  # to how many candidates a test may ask of it; below SLOW, the t
     "aging": 600,
     "local": 600,
     "linas": 100,
+    "rl": 200,
     "optuna:nsgaii": 100,
     "optuna:nsgaiii": 100,
     "optuna:tpe": 60,
