@@ -4,21 +4,17 @@ Every candidate is cut out, its batch norms are recalibrated on the calibration 
 the validation images; test images are never touched. Each pair is on disk before it is reported: a killed run goes on.
 """
 
-import contextlib
-import functools
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from nas.errors import OutputError, UsageError
 from nas.lock import exclusive
-from predictors.measures import TorchAccuracy
 from predictors.pairs import Pairs, append_pair, check_mode, measured_ids, open_pairs, plan_pairs, read_pairs
 from predictors.shared import shared_accuracy
 from predictors.spread import Spread
-from search_spaces import Candidate
 from supernets import Supernet
 from supernets.datasets import Splits
 from supernets.weights import weights_digest
@@ -55,16 +51,16 @@ def collect(
         progress: Called at the start and after every pair.
 
     Raises:
-        UsageError: The mode is unknown or does not fit the space, ``count`` is more than there are networks, several
-            processes are to share an accelerator, or the backend is not installed.
+        UsageError: The mode is unknown or does not fit the space, ``count`` is more than there are networks, others
+            than processes are to share an accelerator, or the backend is not installed.
         FileFormatError: ``path`` holds pairs of another space, supernet or images, or is damaged.
         OutputError: ``path`` cannot be written, or another process writes to it.
         DeviceError: A cluster cannot be reached.
     """
     space = supernet.space
     check_mode(space, mode)
-    if not spread.here and torch.device(device).type != "cpu":
-        raise UsageError(f"{spread.jobs} jobs on {device}; allowed: 1 job on an accelerator")
+    if torch.device(device).type != "cpu" and not spread.here and spread.backend != "loky":
+        raise UsageError(f"backend {spread.backend} on {device}; allowed: loky (processes), or 1 job in this process")
     spread.check()
     fingerprint, data = supernet_fingerprint(supernet), images_fingerprint(splits)
     with exclusive(path.with_name(f".{path.name}.lock"), f"{path} is being written", OutputError):
@@ -73,9 +69,10 @@ def collect(
         left = [pair for pair in plan_pairs(space, count, seed=seed, mode=mode) if pair.id not in done]
         progress(count - len(left), count)
         candidates = [space.candidate(pair.row) for pair in left]
-        on = torch.device(device if mode == "fp32" else "cpu")
+        on = device if mode == "fp32" else "cpu"
         folder = path.with_name(f".{path.name}.shared")
-        with _measure(supernet, splits, candidates, on, folder, f"{fingerprint} {data}") as measure:
+        resolutions = {candidate.resolution for candidate in candidates}
+        with shared_accuracy(folder, f"{fingerprint} {data}", supernet, splits, resolutions, on) as measure:
             accuracies = spread.run(measure, candidates)
             for number, (pair, accuracy) in enumerate(zip(left, accuracies, strict=True), start=1):
                 append_pair(
@@ -84,21 +81,6 @@ def collect(
                 )  # fmt: skip
                 progress(count - len(left) + number, count)
     return read_pairs(path, space, mode)
-
-
-def _measure(
-    supernet: Supernet,
-    splits: Splits,
-    candidates: Sequence[Candidate],
-    device: torch.device,
-    folder: Path,
-    content: str,
-) -> contextlib.AbstractContextManager[Callable[[], Callable[[Candidate], float]]]:
-    """Return what makes the function that measures ``candidates``; the last two are ``shared_accuracy``'s."""
-    if device.type != "cpu":
-        return contextlib.nullcontext(functools.partial(TorchAccuracy, supernet, splits, device))
-    resolutions = {candidate.resolution for candidate in candidates}
-    return shared_accuracy(folder, content, supernet, splits, resolutions)
 
 
 def supernet_fingerprint(supernet: Supernet) -> str:

@@ -8,44 +8,36 @@ channels_last, the time to write the graph and to open it included.
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from nas.compression import correct_prepared, export_prepared
 from predictors.resized import ResizedImages
 from search_spaces import Candidate
-from supernets import Supernet, evaluate_accuracy, prepare, recalibrate_batch_norm
-from supernets.datasets import Splits
+from supernets import Supernet, evaluate_accuracy, prepare, prepare_batches, recalibrate_batch_norm
+from supernets.datasets import ImageSet
 from supernets.evaluation import RECALIBRATION_IMAGES
 
-TORCH_BATCH = 5000  # images per inference on an accelerator
+TORCH_PIXELS = 2**22  # of the images of one inference on an accelerator
 
 
 class TorchAccuracy:
-    """Validation accuracy of an fp32 candidate by torch on an accelerator, where images stay, one copy a resolution."""
+    """Validation accuracy of an fp32 candidate by torch on an accelerator.
 
-    def __init__(self, supernet: Supernet, splits: Splits, device: torch.device):
-        self.supernet, self.splits, self.device = supernet, splits, device
-        self.labels = splits.validation.labels.to(device)
-        self.images: dict[int, tuple[Tensor, Tensor]] = {}
+    The images stay there as bytes; a batch at a time is prepared for each candidate.
+    """
+
+    def __init__(self, supernet: Supernet, calibration: ImageSet, validation: ImageSet, device: torch.device):
+        self.supernet, self.device = supernet, device
+        self.calibration = calibration.images[:RECALIBRATION_IMAGES].to(device)
+        self.validation = validation.to(device)
 
     def __call__(self, candidate: Candidate) -> float:
         """Return the fraction of validation images that are right."""
         subnet = self.supernet.extract(candidate).to(self.device)
-        calibration, validation = self._prepared(candidate.resolution)
+        resolution, info = candidate.resolution, self.supernet.info
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # as exact as on a processor
-            recalibrate_batch_norm(subnet, calibration)
-            return evaluate_accuracy(subnet, validation, self.labels, TORCH_BATCH)
-
-    def _prepared(self, resolution: int) -> tuple[Tensor, Tensor]:
-        """Return calibration and validation images at a resolution."""
-        if resolution not in self.images:
-            parts = (
-                images.to(self.device)
-                for images in (self.splits.calibration.images[:RECALIBRATION_IMAGES], self.splits.validation.images)
-            )
-            calibration, validation = (prepare(images, resolution, self.supernet.info) for images in parts)
-            self.images[resolution] = calibration, validation
-        return self.images[resolution]
+            recalibrate_batch_norm(subnet, prepare(self.calibration, resolution, info))
+            batches = prepare_batches(self.validation.images, resolution, info, TORCH_PIXELS)
+            return evaluate_accuracy(subnet, batches, self.validation.labels)
 
 
 @dataclass(frozen=True)

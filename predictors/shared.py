@@ -14,7 +14,7 @@ import torch
 
 from nas.errors import OutputError
 from nas.writing import writing
-from predictors.measures import GraphAccuracy
+from predictors.measures import GraphAccuracy, TorchAccuracy
 from predictors.resized import ResizedImages, map_array, resolutions_within
 from supernets import Supernet, get_supernet, save_supernet
 from supernets.datasets import ImageSet, Splits
@@ -27,19 +27,21 @@ PARTS = ("calibration", "validation")
 
 @dataclass(frozen=True)
 class SharedAccuracy:
-    """A ``GraphAccuracy`` over shared files.
+    """A ``GraphAccuracy`` over shared files; on an accelerator a ``TorchAccuracy``.
 
     Attributes:
         folder: Where they are.
         content: What is in them: two of different content are never equal.
         kept: Resolutions at which images are kept.
+        device: A torch device.
     """
 
     folder: Path
     content: str
     kept: frozenset[int]
+    device: str
 
-    def __call__(self) -> GraphAccuracy:
+    def __call__(self) -> GraphAccuracy | TorchAccuracy:
         """Open the files.
 
         Raises:
@@ -50,11 +52,14 @@ class SharedAccuracy:
                 f"{self.folder} is not seen by a worker; name an --out that every machine of the cluster shares"
             )
         supernet = get_supernet(self.folder / FILE_NAME)
-        calibration, validation = (
-            ResizedImages(self._images(name, supernet.info.classes), supernet.info, self.folder, name, self.kept)
-            for name in PARTS
+        parts = calibration, validation = [self._images(name, supernet.info.classes) for name in PARTS]
+        device = torch.device(self.device)
+        if device.type != "cpu":
+            return TorchAccuracy(supernet, calibration, validation, device)
+        named = zip(PARTS, parts, strict=True)
+        return GraphAccuracy(
+            supernet, *(ResizedImages(part, supernet.info, self.folder, name, self.kept) for name, part in named)
         )
-        return GraphAccuracy(supernet, calibration, validation)
 
     def _images(self, name: str, classes: tuple[str, ...]) -> ImageSet:
         images, labels = (map_array(self.folder / f"{name}.{what}.npy") for what in ("images", "labels"))
@@ -63,9 +68,9 @@ class SharedAccuracy:
 
 @contextlib.contextmanager
 def shared_accuracy(
-    folder: Path, content: str, supernet: Supernet, splits: Splits, resolutions: set[int]
+    folder: Path, content: str, supernet: Supernet, splits: Splits, resolutions: set[int], device: str
 ) -> Iterator[SharedAccuracy]:
-    """Write what ``GraphAccuracy`` needs into ``folder``, which is there during the block only.
+    """Write what measuring needs into ``folder``, which is there during the block only.
 
     Args:
         folder: What a killed run left in it is removed; one process at a time uses it.
@@ -73,6 +78,7 @@ def shared_accuracy(
         supernet: The supernet.
         splits: Its images; of the calibration images, those that recalibration takes.
         resolutions: At which images will be asked for.
+        device: A torch device, on which they will.
 
     Raises:
         OutputError: The system refuses to write there.
@@ -88,7 +94,7 @@ def shared_accuracy(
             for name, part in zip(PARTS, (calibration, splits.validation), strict=True):
                 np.save(folder / f"{name}.images.npy", part.images.numpy())
                 np.save(folder / f"{name}.labels.npy", part.labels.numpy())
-        yield SharedAccuracy(folder.resolve(), content, kept)
+        yield SharedAccuracy(folder.resolve(), content, kept, device)
     finally:
         _remove(folder)
 

@@ -1,7 +1,13 @@
 """One network that holds every choice: elastic layers, progressive shrinking, recalibration, extraction."""
 
 from supernets.batch_norm import recalibrate_batch_norm
-from supernets.evaluation import calibrated_subnet, evaluate_accuracy, prepare, recalibrated_subnet
+from supernets.evaluation import (
+    calibrated_subnet,
+    evaluate_accuracy,
+    prepare,
+    prepare_batches,
+    recalibrated_subnet,
+)
 from supernets.families import make_subnet, make_supernet
 from supernets.ofa import import_ofa
 from supernets.subnet import Subnet
@@ -21,6 +27,7 @@ __all__ = [
     "make_subnet",
     "make_supernet",
     "prepare",
+    "prepare_batches",
     "recalibrate_batch_norm",
     "recalibrated_subnet",
     "save_supernet",

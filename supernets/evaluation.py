@@ -1,5 +1,7 @@
 """A candidate as it would be used: cut out, its batch norms recalibrated, its accuracy counted."""
 
+from collections.abc import Iterable, Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -9,12 +11,19 @@ from supernets.datasets import ImageSet, preprocess
 from supernets.subnet import Subnet
 from supernets.supernet import ImageInfo, Supernet
 
-RECALIBRATION_IMAGES = 1000  # once-for-all takes 2,000, for accuracies that differ by less than 0.1 points
+RECALIBRATION_IMAGES = 1000  # once-for-all takes 2,000
+BATCH_PIXELS = 2**20  # of the images that are prepared at a time
 
 
 def prepare(images: Tensor, resolution: int, info: ImageInfo) -> Tensor:
     """Return ``uint8`` images ``(n, c, h, w)`` resized and normalised as the supernet was trained."""
     return preprocess(images, resolution, info.mean, info.std)
+
+
+def prepare_batches(images: Tensor, resolution: int, info: ImageInfo, pixels: int = BATCH_PIXELS) -> Iterator[Tensor]:
+    """Yield the same, as many images at a time as have ``pixels`` pixels when prepared, and one at least."""
+    for batch in images.split(max(1, pixels // resolution**2)):
+        yield prepare(batch, resolution, info)
 
 
 def calibrated_subnet(supernet: Supernet, candidate: Candidate, calibration: ImageSet) -> Subnet:
@@ -31,11 +40,25 @@ def recalibrated_subnet(supernet: Supernet, candidate: Candidate, images: Tensor
 
 
 @torch.no_grad()
-def evaluate_accuracy(model: nn.Module, images: Tensor, labels: Tensor, batch_size: int = 1000) -> float:
-    """Return the fraction of preprocessed ``images`` ``(n, c, h, w)`` whose largest logit is at the label."""
+def evaluate_accuracy(
+    model: nn.Module, images: Tensor | Iterable[Tensor], labels: Tensor, batch_size: int = 1000
+) -> float:
+    """Return the fraction of images whose largest logit is at the label.
+
+    Args:
+        model: A network; left in the mode it was in.
+        images: Prepared, ``(n, c, h, w)``; or an iterable of batches of them.
+        labels: Of all images, ``(n,)``.
+        batch_size: Images a batch, where they are one tensor.
+
+    Raises:
+        ValueError: There are more labels than images, or fewer.
+    """
+    batches = images.split(batch_size) if isinstance(images, Tensor) else images
     mode = model.training
     model.eval()
-    pairs = zip(images.split(batch_size), labels.split(batch_size), strict=True)
-    correct = sum((model(x).argmax(1) == y.to(x.device)).sum() for x, y in pairs)
+    predicted = torch.cat([model(batch).argmax(1) for batch in batches])
     model.train(mode)
-    return float(correct) / len(labels)
+    if len(predicted) != len(labels):
+        raise ValueError(f"{len(predicted)} images and {len(labels)} labels")
+    return float((predicted == labels.to(predicted.device)).sum()) / len(labels)

@@ -1,11 +1,10 @@
 """Validation accuracy of a stage's subnets, for the log: the largest, the smallest, and some between."""
 
 import numpy as np
-import torch
 
 from search_spaces import Candidate, SearchSpace
 from supernets.datasets import ImageSet, Splits
-from supernets.evaluation import calibrated_subnet, evaluate_accuracy, prepare
+from supernets.evaluation import calibrated_subnet, evaluate_accuracy, prepare_batches
 from supernets.supernet import Supernet
 
 RANDOM_SUBNETS = 3
@@ -34,6 +33,5 @@ def validate(
 def accuracy(supernet: Supernet, candidate: Candidate, images: ImageSet, calibration: ImageSet) -> float:
     """Return a candidate's accuracy on ``images``, batch norms recalibrated on ``calibration``."""
     subnet = calibrated_subnet(supernet, candidate, calibration)
-    with torch.no_grad():
-        prepared = prepare(images.images, candidate.resolution, supernet.info)
-    return evaluate_accuracy(subnet, prepared, images.labels)
+    batches = prepare_batches(images.images, candidate.resolution, supernet.info)
+    return evaluate_accuracy(subnet, batches, images.labels)

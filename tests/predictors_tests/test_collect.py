@@ -12,6 +12,7 @@ import pytest
 import torch
 from small_presets import make_preset
 
+import supernets.evaluation
 from nas.errors import FileFormatError, OutputError, UsageError
 from predictors.collect import collect, images_fingerprint, supernet_fingerprint
 from predictors.measures import GraphAccuracy, TorchAccuracy
@@ -61,7 +62,7 @@ def test_an_fp32_pair_is_the_accuracy_of_the_calibrated_subnet(supernet, splits,
 
 
 def test_torch_and_the_graph_count_the_same_accuracy(supernet, splits, tmp_path: Path) -> None:
-    by_torch = TorchAccuracy(supernet, splits, torch.device("cpu"))
+    by_torch = TorchAccuracy(supernet, splits.calibration, splits.validation, torch.device("cpu"))
     parts = {"calibration": splits.calibration, "validation": splits.validation}
     resized = (ResizedImages(part, supernet.info, tmp_path, name, frozenset({12})) for name, part in parts.items())
     by_graph = GraphAccuracy(supernet, *resized)
@@ -70,9 +71,21 @@ def test_torch_and_the_graph_count_the_same_accuracy(supernet, splits, tmp_path:
         assert by_torch(candidate) == pytest.approx(by_graph(candidate), abs=0.012)  # one image of 90 may tip over
 
 
+def test_an_accelerator_never_holds_more_than_a_batch_of_prepared_images(supernet, splits, monkeypatch) -> None:
+    monkeypatch.setattr("predictors.measures.TORCH_PIXELS", 10 * 16**2)
+    measure = TorchAccuracy(supernet, splits.calibration, splits.validation, torch.device("cpu"))
+    sizes, prepared = [], supernets.evaluation.preprocess
+    record = lambda images, *rest: sizes.append(len(images)) or prepared(images, *rest)  # noqa: E731
+    monkeypatch.setattr("supernets.evaluation.preprocess", record)
+    measure(replace(SPACE.candidate(SPACE.largest()), resolution=16))
+    assert sizes == [64] + [10] * 9  # calibration, then validation
+
+
 @pytest.mark.gpu
-def test_fp32_pairs_on_a_gpu_are_those_of_the_cpu(supernet, splits, tmp_path: Path) -> None:
-    cpu, gpu = (collect(supernet, splits, tmp_path / f"{name}.csv", count=6, device=name) for name in ("cpu", "cuda"))
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_fp32_pairs_on_a_gpu_are_those_of_the_cpu(supernet, splits, tmp_path: Path, jobs: int) -> None:
+    cpu = collect(supernet, splits, tmp_path / "cpu.csv", count=6)
+    gpu = collect(supernet, splits, tmp_path / "gpu.csv", count=6, device="cuda", spread=Spread(jobs))
     assert np.allclose(cpu.accuracy, gpu.accuracy, atol=0.025)
 
 
@@ -225,8 +238,13 @@ def test_pairs_on_other_images_are_refused(supernet, splits, tmp_path: Path) -> 
             collect(supernet, other, path, count=2)
 
 
-def test_processes_do_not_share_an_accelerator(supernet, splits, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="2 jobs on cuda; allowed: 1 job on an accelerator"):
-        collect(supernet, splits, tmp_path / "pairs.csv", count=1, spread=Spread(2), device="cuda")
+def test_only_processes_share_an_accelerator(supernet, splits, tmp_path: Path) -> None:
+    allowed = r"loky \(processes\), or 1 job in this process"
+    for spread in (Spread(2, "threading"), Spread(2, "dask"), Spread(1, "ray", "ray://host:1")):
+        with pytest.raises(UsageError, match=f"backend {spread.backend} on cuda; allowed: {allowed}"):
+            collect(supernet, splits, tmp_path / "pairs.csv", count=1, spread=spread, device="cuda")
+
+
+def test_an_unknown_mode_is_refused(supernet, splits, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="mode 'int8'; allowed: fp32, quantized"):
         collect(supernet, splits, tmp_path / "pairs.csv", count=1, mode="int8")
