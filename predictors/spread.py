@@ -46,8 +46,8 @@ class Spread:
 
     @property
     def here(self) -> bool:
-        """Whether tasks run one after another in this process."""
-        return self.jobs == 1 and self.cluster is None
+        """Whether tasks run one after another in this process: one job, and no cluster named."""
+        return self.jobs == 1 and self.backend not in PACKAGES
 
     def check(self) -> None:
         """Check that the backend is installed.

@@ -154,7 +154,6 @@ depths = [1, 2]
 [training]
 batch_size = 16
 optimizer = "adamw"
-momentum = 0.9
 weight_decay = 0.05
 label_smoothing = 0.1
 flip = 0.0

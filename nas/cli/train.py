@@ -43,7 +43,12 @@ def train(
     ] = 1.0,
     batch_size: Annotated[
         int | None,
-        typer.Option("--batch-size", metavar="N", min=2, help="Instead of the preset's; learning rates follow it."),
+        typer.Option(
+            "--batch-size",
+            metavar="N",
+            min=2,
+            help="Instead of the preset's, or of what few images allow; learning rates follow it.",
+        ),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out, from its last checkpoint.")
@@ -88,6 +93,8 @@ def train(
                 data, size=max(whole.resolutions), channels=channels, need_train=True,
                 progress=lambda done, total: display.listener("read images", done, total),
             )  # fmt: skip
+            if batch_size is None and splits.train is not None:
+                plan = _for_images(plan, len(splits.train), display)
             train_supernet(
                 whole, splits, out, plan=plan, seed=seed, device=device, trained=beginning, group=group,
                 report=_reporter(display),
@@ -100,10 +107,16 @@ def _recipe(name: str | None, trained: str | None) -> "tuple[Supernet | None, Se
     """Return the supernet to begin with, if there is one, the space, and the plan."""
     from nas.errors import UsageError
     from search_spaces import make_space, preset_path, read_preset
+    from search_spaces.catalogue import list_names
     from supernets import get_supernet
     from supernets.training import read_plan
 
     beginning = get_supernet(trained) if trained else None
+    if beginning is not None and name is None and beginning.space.name not in list_names():
+        raise UsageError(
+            f"--from {trained} is of space {beginning.space.name}, which does not ship; name its preset with "
+            "--space my.toml"
+        )
     name = name or (beginning.space.name if beginning else SPACE)
     path = preset_path(name)
     preset, table = read_preset(path)
@@ -113,9 +126,20 @@ def _recipe(name: str | None, trained: str | None) -> "tuple[Supernet | None, Se
     if preset.digest != beginning.space.preset.digest:
         raise UsageError(
             f"--from {trained} is of space {beginning.space.name}, whose choices are not those of {path}; name its "
-            "preset with --space"
+            "preset with --space my.toml"
         )
     return beginning, beginning.space, plan.from_trained()
+
+
+def _for_images(plan: "TrainingPlan", count: int, display: Display) -> "TrainingPlan":
+    """Return the plan with batches that so many images are several of, and say so where they are smaller for it."""
+    fitting = plan.for_images(count)
+    if fitting.batch_size < plan.batch_size:
+        display.note(
+            f"{count} training images: batches of {fitting.batch_size}, not {plan.batch_size}, and learning rates in "
+            "proportion; --batch-size says otherwise"
+        )
+    return fitting
 
 
 def _reporter(display: Display) -> Callable[[dict[str, Any]], None]:

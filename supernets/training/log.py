@@ -16,7 +16,8 @@ ACCURACIES = ("largest", "smallest", "random", "only")
 COLUMNS = ("stage", "epoch", "epochs", "learning_rate", "loss", "images_per_second", *ACCURACIES)
 
 Line = Mapping[str, Any]
-"""``COLUMNS`` of one epoch: accuracies are fractions of the validation images, absent in most epochs."""
+"""``COLUMNS`` of one epoch. Images a second count each image once, however many subnets it goes through. Accuracies are
+fractions of the validation images, absent in most epochs."""
 
 
 def write_log(out: Path, lines: Sequence[Line]) -> None:

@@ -1,5 +1,7 @@
 """Training in several processes, started by torchrun: every process trains the same subnets on its part of each batch.
 
+Each augments its own part alone, by the draws that one process would have for these images.
+
 The gradients are averaged over the processes before each step, and batch norms take the statistics of the whole batch,
 so that N processes compute what one does with the same batch, dropout's draws apart. The gradients of a step are summed
 over its subnets and then averaged once, as one flat tensor: torch's DistributedDataParallel averages after every

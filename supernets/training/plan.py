@@ -3,12 +3,12 @@
     [training]
     batch_size = 256
     optimizer = "sgd"                # may be left out; with Nesterov's momentum, or one of timm's: adamw, lion
-    momentum = 0.9
+    momentum = 0.9                   # of sgd alone
     weight_decay = 3e-5              # none on norms, biases, layer scales and kernel transforms
     label_smoothing = 0.1
     flip = 0.5                       # augmentation, see supernets.datasets.augment
-    shift = 0.07
-    erase = 0.25
+    shift = 0.07                     # what comes in is black
+    erase = 0.25                     # likewise black
     crop = 0.3                       # may be left out (1): least area of a random resized crop
     mixup = 0.2                      # may be left out (0, as all that follow): timm's mixup and cutmix, their alphas
     cutmix = 1.0
@@ -53,6 +53,7 @@ from search_spaces import Preset, SearchSpace
 from search_spaces.toml_tables import TableReader
 
 MOST_SCALE = 1000.0
+LEAST_STEPS = 4  # of an epoch, where the batch follows the data
 OPTIMIZERS = ("sgd", "adamw", "lion")
 FRACTION = ("0 to 1", lambda value: 0 <= value <= 1)
 BELOW_ONE = ("from 0 to below 1", lambda value: 0 <= value < 1)
@@ -88,7 +89,6 @@ class TrainingPlan:
     """The recipe of a supernet; see the module."""
 
     batch_size: int
-    momentum: float
     weight_decay: float
     label_smoothing: float
     flip: float
@@ -97,6 +97,7 @@ class TrainingPlan:
     stages: tuple[TrainingStage, ...]
     finetune: tuple[TrainingStage, ...] = ()
     optimizer: str = "sgd"
+    momentum: float = 0.0
     crop: float = 1.0
     mixup: float = 0.0
     cutmix: float = 0.0
@@ -110,6 +111,15 @@ class TrainingPlan:
         factor = batch_size / self.batch_size
         plan = self._each_stage(lambda stage: replace(stage, learning_rate=stage.learning_rate * factor))
         return replace(plan, batch_size=batch_size)
+
+    def for_images(self, count: int) -> "TrainingPlan":
+        """Return the plan for so many training images.
+
+        Where they are not ``LEAST_STEPS`` batches, the batch is the largest power of two of which they are.
+        """
+        if count >= LEAST_STEPS * self.batch_size:
+            return self
+        return self.with_batch_size(max(2, 1 << (count // LEAST_STEPS).bit_length() >> 1))
 
     def scaled(self, factor: float) -> "TrainingPlan":
         """Return the plan with every stage's epochs times ``factor``, at least one each.
@@ -145,9 +155,9 @@ def read_plan(table: Mapping[str, Any], preset: Preset, source: str) -> Training
     if not table:
         raise FileFormatError(f"{source}: it has no [training] table, which training needs")
     reader = TableReader(source, copy.deepcopy(dict(table)), "training.")
+    optimizer = reader.take("optimizer", str, " or ".join(OPTIMIZERS), lambda value: value in OPTIMIZERS, "sgd")
     plan = TrainingPlan(
         batch_size=reader.take("batch_size", int, "2 to 65536", lambda value: 2 <= value <= 65536),
-        momentum=reader.take("momentum", float, "above 0, below 1", lambda value: 0 < value < 1),
         weight_decay=reader.take("weight_decay", float, *FRACTION),
         label_smoothing=reader.take("label_smoothing", float, *BELOW_ONE),
         flip=reader.take("flip", float, *FRACTION),
@@ -155,7 +165,8 @@ def read_plan(table: Mapping[str, Any], preset: Preset, source: str) -> Training
         erase=reader.take("erase", float, *FRACTION),
         stages=tuple(_read_stage(stage, preset) for stage in reader.tables("stage")),
         finetune=tuple(_read_stage(stage, preset) for stage in reader.tables("finetune", [])),
-        optimizer=reader.take("optimizer", str, " or ".join(OPTIMIZERS), lambda value: value in OPTIMIZERS, "sgd"),
+        optimizer=optimizer,
+        momentum=_take_momentum(reader, optimizer),
         crop=reader.take("crop", float, "above 0, at most 1", lambda value: 0 < value <= 1, 1.0),
         mixup=reader.take("mixup", float, *NOT_NEGATIVE, 0.0),
         cutmix=reader.take("cutmix", float, *NOT_NEGATIVE, 0.0),
@@ -168,6 +179,14 @@ def read_plan(table: Mapping[str, Any], preset: Preset, source: str) -> Training
     _check_teachers(source, "stage", plan.stages)
     _check_teachers(source, "finetune", plan.finetune)
     return plan
+
+
+def _take_momentum(reader: TableReader, optimizer: str) -> float:
+    """Take the momentum of sgd; the other optimizers have their own."""
+    if optimizer == "sgd":
+        return float(reader.take("momentum", float, "above 0, below 1", lambda value: 0 < value < 1))
+    allowed = f"none with optimizer {optimizer}, which has its own"
+    return float(reader.take("momentum", float, allowed, lambda value: False, 0.0))
 
 
 def _check_teachers(source: str, key: str, stages: tuple[TrainingStage, ...]) -> None:

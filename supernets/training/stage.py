@@ -138,9 +138,8 @@ class StageRun:
         return {"learning_rate": rate, "loss": mean, "images_per_second": self._speed(count - first, begin)}
 
     def _speed(self, steps: int, begin: float) -> int:
-        """Return images a second, counted once for each subnet that they go through."""
-        images = steps * self.run.steps.plan.batch_size * self.stage.subnets
-        return round(images / (time.monotonic() - begin))
+        """Return the images of so many steps a second, each counted once however many subnets it goes through."""
+        return round(steps * self.run.steps.plan.batch_size / (time.monotonic() - begin))
 
     def _save(self) -> None:
         run, progress = self.run, self.progress

@@ -11,7 +11,7 @@ from timm.utils import dispatch_clip_grad
 from torch import Tensor
 
 from search_spaces import Candidate, SearchSpace
-from supernets.datasets import ImageSet, augment
+from supernets.datasets import Draws, ImageSet, augment
 from supernets.evaluation import prepare
 from supernets.subnet import Subnet
 from supernets.supernet import Supernet
@@ -90,16 +90,27 @@ class Steps:
         """
         torch.manual_seed(int(rng.integers(2**62)))  # dropout draws from torch's own generator
         plan, generator = self.plan, self.generator.manual_seed(int(rng.integers(2**62)))
-        images = augment(
-            self.images.images[indices], generator, crop=plan.crop, flip=plan.flip, shift=plan.shift, erase=plan.erase
-        )
+        rows = self._rows(len(indices))
+        images, labels = self.images.images[indices[rows]], self.images.labels[indices[rows]]
+        draws = Draws(generator, rows, len(indices))
+        images = augment(images, draws, crop=plan.crop, flip=plan.flip, shift=plan.shift, erase=plan.erase)
         resolution = self.only.resolution if self.only else int(rng.choice(space.resolutions))
-        images, labels = prepare(images, resolution, self.supernet.info), self.images.labels[indices]
+        images = prepare(images, resolution, self.supernet.info)
         if self.mixup:
             with _numpy_seeded(rng):
                 images, labels = self.mixup(images, labels)
-        images = self.group.part(images).contiguous(memory_format=torch.channels_last)
-        return images, self.group.part(labels)
+        own = len(indices) // self.group.size
+        return images[:own].contiguous(memory_format=torch.channels_last), labels[:own]
+
+    def _rows(self, count: int) -> Tensor:
+        """Return which of a batch's ``count`` images this process works on: its part, and what mixing puts into it.
+
+        Mixing joins each image with that as far from the other end of the batch; so it does in what this returns.
+        """
+        rows = self.group.part(torch.arange(count, device=self.device))
+        if self.mixup is None or self.group.size == 1:
+            return rows
+        return torch.cat([rows, count - 1 - rows.flip(0)])
 
     @torch.no_grad()
     def _teacher_probabilities(self, teacher: Subnet, images: Tensor) -> Tensor:

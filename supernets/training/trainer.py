@@ -6,7 +6,8 @@ Departures from once-for-all (Cai et al., 2020): the gradients of a step's subne
 learning rates do not depend on their number; the kernel transforms have no weight decay.
 
 Every random draw comes from (seed, stage, epoch, step), and a checkpoint is written after every epoch and every few
-minutes within one: a run that is killed and resumed does the same steps as one that is not.
+minutes within one: a run that is killed and resumed does the same steps as one that is not. On a processor, by one
+process, it ends with the same weights bit for bit; a GPU adds up gradients in an order that it does not keep.
 """
 
 import time

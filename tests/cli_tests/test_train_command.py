@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_job import Tiny, make_tiny
+from tiny_job import Tiny, make_images, make_tiny
 
 from nas.cli.main import main
 from search_spaces import preset_path, read_preset
@@ -99,9 +100,18 @@ def load(folder: Path) -> Supernet:
     return load_supernet(folder / "supernet.safetensors")
 
 
-def test_a_preset_without_stages_of_fine_tuning_uses_its_last(tiny: Tiny, tmp_path: Path) -> None:
-    command = ["train", "--from", str(tiny.supernet), "--space", str(tiny.preset), "--data", str(tiny.images)]
-    assert main([*command, "--out", str(tmp_path / "out")]) == 0
+def test_few_images_make_small_batches_of_the_last_stage(
+    tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = make_images(tmp_path / "few", per_class=15)
+    command = ["train", "--from", str(tiny.supernet), "--data", str(images), "--out", str(tmp_path / "out")]
+    assert main(command) == 2
+    line = capsys.readouterr().err.strip()
+    assert line.endswith("is of space tiny, which does not ship; name its preset with --space my.toml")
+    assert main([*command, "--space", str(tiny.preset)]) == 0
+    line = r"^(\d+) training images: batches of (\d+), not 16, and learning rates in proportion; --batch-size"
+    said = re.search(line, capsys.readouterr().err, re.M)
+    assert said is not None and 4 * int(said[2]) <= int(said[1]) < 8 * int(said[2])
     preset, table = read_preset(tiny.preset)
     last = read_plan(table, preset, "tiny").stages[-1]
     assert {line["stage"] for line in log(tmp_path / "out")} == {last.name}

@@ -19,7 +19,7 @@ def importorskip(backend: str) -> None:
     pytest.importorskip({"dask": "distributed"}.get(backend, backend), reason=f"pip install 'hwnas[{backend}]'")
 
 
-@pytest.mark.parametrize("backend", ["loky", "threading", "ray", "dask"])
+@pytest.mark.parametrize("backend", ["loky", "threading"])
 def test_one_job_runs_in_this_process(backend: str) -> None:
     asked: list[int] = []
     assert list(Spread(1, backend).run(lambda: asked.append, range(3))) == [None] * 3
@@ -33,10 +33,16 @@ def test_results_come_in_order(jobs: int, backend: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("jobs", [1, 2])
 @pytest.mark.parametrize("backend", ["ray", "dask"])
-def test_results_of_a_cluster_come_in_order(backend: str) -> None:
+def test_results_of_a_cluster_come_in_order(backend: str, jobs: int) -> None:
     importorskip(backend)
-    assert list(Spread(2, backend).run(FACTORIAL, range(7))) == [1, 1, 2, 6, 24, 120, 720]
+    assert list(Spread(jobs, backend).run(FACTORIAL, range(7))) == [1, 1, 2, 6, 24, 120, 720]
+
+
+@pytest.mark.parametrize("backend", ["ray", "dask"])
+def test_one_job_of_a_cluster_does_not_run_in_this_process(backend: str) -> None:
+    assert not Spread(1, backend).here
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nas.errors import DataError, UsageError
-from supernets.datasets import ImageSet, augment, preprocess
+from supernets.datasets import Draws, ImageSet, augment, preprocess
 from supernets.datasets.augment import random_crop, random_erase, random_flip, random_resized_crop
 
 devices = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
@@ -16,7 +16,7 @@ def random_images(count=64, channels=1, side=28, device="cpu"):
 
 
 def seeded(seed=0, device="cpu"):
-    return torch.Generator(device).manual_seed(seed)
+    return Draws(torch.Generator(device).manual_seed(seed))
 
 
 def test_subset_keeps_images_with_their_labels():
@@ -97,6 +97,14 @@ def test_augment_depends_on_the_generator_alone():
     first, again, other = (augment(images, seeded(seed), erase=0.5) for seed in (1, 1, 2))
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert torch.equal(augment(images, seeded(), flip=0, shift=0, erase=0), images)
+
+
+@pytest.mark.parametrize("rows", [[0, 1, 2, 3], [3], [5, 6, 7, 0]])
+def test_augment_of_some_of_a_batch_is_that_of_the_batch(rows):
+    images, rows = random_images(8), torch.tensor(rows)
+    options = {"crop": 0.3, "flip": 0.5, "shift": 0.1, "erase": 0.5}
+    whole = augment(images, seeded(), **options)
+    assert torch.equal(augment(images[rows], Draws(seeded().generator, rows, 8), **options), whole[rows])
 
 
 def test_flip_mirrors_about_half_of_the_images():

@@ -41,9 +41,13 @@ def test_a_scaled_plan_keeps_at_least_one_epoch_and_a_batch_size_carries_the_lea
     [
         (lambda t: t.clear(), r"it has no \[training\] table"),
         (lambda t: t.pop("momentum"), "training.momentum is missing; allowed: above 0, below 1"),
-        (lambda t: t.update(speed=3), "training.speed is an unknown key; allowed: batch_size, momentum, "),
+        (lambda t: t.update(speed=3), "training.speed is an unknown key; allowed: optimizer, batch_size, "),
         (lambda t: t.update(batch_size=1), "training.batch_size is 1; allowed: 2 to 65536"),
         (lambda t: t.update(momentum=0), "training.momentum is 0.0; allowed: above 0, below 1"),
+        (
+            lambda t: t.update(optimizer="lion"),
+            "training.momentum is 0.9; allowed: none with optimizer lion, which has its own",
+        ),
         (lambda t: t.update(weight_decay=1.5), "training.weight_decay is 1.5; allowed: 0 to 1"),
         (lambda t: t.update(label_smoothing=1), "training.label_smoothing is 1.0; allowed: from 0 to below 1"),
         (lambda t: t.update(flip="yes"), "training.flip is 'yes'; allowed: 0 to 1"),
@@ -83,6 +87,18 @@ def test_a_plan_that_does_not_fit_names_the_key(change, message: str) -> None:  
     change(content)
     with pytest.raises(FileFormatError, match=message):
         read_plan(content, FASHION, "my.toml")
+
+
+@pytest.mark.parametrize(("images", "batch"), [(64, 16), (1000, 16), (63, 8), (32, 8), (31, 4), (9, 2), (1, 2)])
+def test_a_batch_follows_few_images(images: int, batch: int) -> None:
+    plan = PLAN.for_images(images)  # 4 batches or more of a power of two, where 16 is too large
+    assert plan.batch_size == batch
+    assert plan.stages[0].learning_rate == pytest.approx(FULL.learning_rate * batch / 16)
+
+
+def test_the_momentum_is_of_sgd_alone() -> None:
+    content = {key: value for key, value in copy.deepcopy(TABLE).items() if key != "momentum"}
+    assert read_plan({**content, "optimizer": "adamw"}, FASHION, "my.toml").momentum == 0
 
 
 def test_reading_a_plan_leaves_the_table_as_it_is() -> None:

@@ -15,6 +15,7 @@ from search_spaces import MBConvSpace
 from supernets import make_supernet
 from supernets.supernet import ImageInfo
 from supernets.training import TrainingPlan, train
+from supernets.training.parallel import ALONE, Group
 from supernets.training.steps import Steps, draw
 
 SPACE = tiny_space(("fp32",))
@@ -247,3 +248,18 @@ def test_batches_are_augmented() -> None:
     ]
     assert torch.equal(batches[1].flip(-1), batches[0])
     assert not any(torch.equal(batch, batches[0]) for batch in batches[2:])
+
+
+@pytest.mark.parametrize("mixing", [{}, {"mixup": 0.4}, {"cutmix": 1.0}])
+@pytest.mark.parametrize("processes", [2, 4])
+def test_the_parts_of_a_batch_are_the_batch_of_one_process(mixing: dict[str, float], processes: int) -> None:
+    splits = tiny_splits()
+    assert splits.train is not None
+    supernet = make_supernet(SPACE, ImageInfo(splits.name, splits.classes, splits.mean, splits.std))
+    plan = replace(PLAN, crop=0.5, erase=0.5, **mixing)  # type: ignore[arg-type]
+    whole, *parts = (
+        Steps(supernet, splits.train, plan, None, group)._batch(torch.arange(16), SPACE, np.random.default_rng(1))
+        for group in (ALONE, *(Group(rank, processes) for rank in range(processes)))
+    )
+    assert torch.equal(whole[0], torch.cat([images for images, _ in parts]))
+    assert torch.equal(whole[1], torch.cat([labels for _, labels in parts]))
