@@ -98,7 +98,7 @@ class BottleneckCosts(PartCosts):
         if stride > 1:
             steps.append(Step(waits + after * enters + wrote))
         if index == 0:
-            steps.append(convolution(enters, out, pixels=after, before=after, waits=wrote))
+            steps.append(convolution(enters, out, pixels=after, before=after, waits=wrote, beside=True))
         return steps
 
     def counts(self, part: Part) -> Amounts:

@@ -41,6 +41,7 @@ class Step:
         scales: Channels that have a scale of their own in int8.
         constants: Elements of other tensors, which int8 quantizes as a whole.
         floats: Elements of tensors that stay fp32.
+        beside: Whether it is off the way from input to output: a shortcut, or squeeze-and-excitation.
     """
 
     alive: int
@@ -50,6 +51,7 @@ class Step:
     scales: int = 0
     constants: int = 0
     floats: int = 0
+    beside: bool = False
 
 
 def convolution(
@@ -62,6 +64,7 @@ def convolution(
     groups: int = 1,
     waits: int = 0,
     bias: bool = True,
+    beside: bool = False,
 ) -> Step:
     """Return the step of a convolution or linear layer, its batch norm folded.
 
@@ -74,10 +77,11 @@ def convolution(
         groups: Groups of channels.
         waits: Elements that are alive beside its input and output.
         bias: Whether it has one.
+        beside: As in ``Step``.
     """
     weights = inside // groups * out * kernel**2
     alive = before * inside + pixels * out + waits
-    return Step(alive, pixels * weights, weights, out if bias else 0, out)
+    return Step(alive, pixels * weights, weights, out if bias else 0, out, beside=beside)
 
 
 class PartCosts(ABC):

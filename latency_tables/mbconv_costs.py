@@ -86,8 +86,8 @@ class MBConvCosts(PartCosts):
         if position.se:
             squeezed, waits_se = self.space.preset.squeezed(middle), after * middle + waits
             steps += [
-                convolution(middle, squeezed, pixels=1, before=1, waits=waits_se),
-                convolution(squeezed, middle, pixels=1, before=1, waits=waits_se),
+                convolution(middle, squeezed, pixels=1, before=1, waits=waits_se, beside=True),
+                convolution(squeezed, middle, pixels=1, before=1, waits=waits_se, beside=True),
             ]
         return [*steps, convolution(middle, position.out_width, pixels=after, before=after, waits=waits)]
 

@@ -28,7 +28,7 @@ STEPS = 4  # on a batch
 CLIP = 0.2
 LEARNING_RATE = 1e-3
 ENTROPY = 0.03  # of the mean entropy of a choice, beside standardised advantages
-MEMORY = 0.95  # of the baseline, an exponential moving average
+MEMORY = 0.8  # of the baseline and the spread, exponential moving averages
 
 
 class ReinforcementLearning:

@@ -54,6 +54,12 @@ STRATEGIES.register(
     "one trade-off, MnasNet's: a controller learns to draw by reward",
     "2 ms",
 )
+STRATEGIES.register(
+    "entropy",
+    "nas.search.entropy:MaximumEntropy",
+    "training-free: the most expressive within limits (MAE-NAS)",
+    "4 µs",
+)
 STRATEGIES.register("optuna:nsgaii", OPTUNA_TARGET, "comparison: Optuna's NSGA-II", "4 ms")
 STRATEGIES.register("optuna:nsgaiii", OPTUNA_TARGET, "many objectives: Optuna's NSGA-III", "4 ms")
 STRATEGIES.register("optuna:tpe", OPTUNA_TARGET, "some hundred costly scores: Optuna's TPE", "40 ms")

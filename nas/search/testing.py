@@ -65,6 +65,11 @@ class ToySpace:
         kinds = (genes[:, 1:, None] == np.arange(self.choices)) & there[:, :, None]
         return kinds.reshape(len(genes), -1).astype(np.float32)
 
+    def entropy(self, genes: Genes) -> NDArray[np.float64]:
+        """Return a stand-in for the networks' entropy: a term for each block, larger for later kinds."""
+        there = np.arange(self.blocks) < self.blocks - genes[:, :1]
+        return np.where(there, np.log(2.0 + genes[:, 1:]), 0).sum(axis=1)
+
     def everything(self) -> Genes:
         """Return every network once, ``(size, num_genes)``."""
         grid = np.indices((self.blocks, *[self.choices] * self.blocks)).reshape(self.num_genes, -1).T

@@ -19,6 +19,7 @@ STRATEGIES = {  # to how many candidates a test may ask of it; below SLOW, the t
     "local": 600,
     "linas": 100,
     "rl": 200,
+    "entropy": 600,
     "optuna:nsgaii": 100,
     "optuna:nsgaiii": 100,
     "optuna:tpe": 60,
