@@ -15,6 +15,7 @@ FAMILIES = Registry("family of costs")
 FAMILIES.register("mbconv", "latency_tables.mbconv_costs:MBConvCosts", "inverted residual blocks")
 FAMILIES.register("bottleneck", "latency_tables.bottleneck_costs:BottleneckCosts", "bottleneck blocks")
 FAMILIES.register("metaformer", "latency_tables.metaformer_costs:MetaformerCosts", "blocks on maps, then on tokens")
+FAMILIES.register("factorised", "latency_tables.factorised_costs:FactorisedCosts", "one block a stage, repeated")
 
 VECTOR = 16  # channels that the blocked kernels work on at once
 

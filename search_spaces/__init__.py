@@ -5,6 +5,8 @@ from search_spaces.bottleneck import BottleneckSpace
 from search_spaces.bottleneck_preset import BottleneckPreset
 from search_spaces.candidate import Block, Candidate
 from search_spaces.catalogue import get_space, list_spaces, preset_path
+from search_spaces.factorised import FactorisedSpace
+from search_spaces.factorised_preset import FactorisedPreset
 from search_spaces.families import make_space, preset_from_dict, read_preset
 from search_spaces.mbconv import MBConvSpace
 from search_spaces.mbconv_preset import MBConvPreset, MBConvStage
@@ -20,6 +22,8 @@ __all__ = [
     "BottleneckPreset",
     "BottleneckSpace",
     "Candidate",
+    "FactorisedPreset",
+    "FactorisedSpace",
     "Genes",
     "MBConvPreset",
     "MBConvSpace",

@@ -19,6 +19,7 @@ class Block:
         keep: Fraction of the expanded channels that pruning keeps.
         precision: What the block is executed in, such as ``fp32`` or ``int8``.
         mixer: How it mixes pixels, such as ``attention``; empty where the space has one way.
+        layers: How often it is repeated.
     """
 
     kernel: int
@@ -26,12 +27,15 @@ class Block:
     keep: float
     precision: str
     mixer: str = ""
+    layers: int = 1
 
     def to_dict(self) -> dict[str, Any]:
         """Return the block as JSON types."""
         content = asdict(self)
         if not self.mixer:
             del content["mixer"]
+        if self.layers == 1:
+            del content["layers"]
         return content
 
 
@@ -126,6 +130,7 @@ def _block(content: Mapping[str, Any] | None) -> Block | None:
         keep=float(_typed(content["keep"], (int, float), "block.keep")),
         precision=_typed(content["precision"], str, "block.precision"),
         mixer=_typed(content.get("mixer", ""), str, "block.mixer"),
+        layers=_typed(content.get("layers", 1), int, "block.layers"),
     )
 
 

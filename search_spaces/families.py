@@ -17,6 +17,9 @@ FAMILIES = Registry("family of spaces")
 FAMILIES.register("mbconv", "search_spaces.mbconv:MBConvSpace", "inverted residual blocks, as in MobileNetV3")
 FAMILIES.register("bottleneck", "search_spaces.bottleneck:BottleneckSpace", "bottleneck blocks, as in ResNet50")
 FAMILIES.register("metaformer", "search_spaces.metaformer:MetaformerSpace", "maps, then tokens, as in EfficientFormer")
+FAMILIES.register(
+    "factorised", "search_spaces.factorised:FactorisedSpace", "one block a stage, repeated, as in MnasNet and DAMO-YOLO"
+)
 
 FIRST_FAMILY = "mbconv"  # that of presets in files written before they named it
 

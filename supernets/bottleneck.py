@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from search_spaces import BottleneckPreset, BottleneckSpace, Candidate, SearchSpace
+from search_spaces import BottleneckPreset, BottleneckSpace, Candidate, Preset, SearchSpace
 from supernets.channel_order import sort_tensor
 from supernets.sliced import SlicedSupernet
 from supernets.subnet import ConvBN, Subnet, initialise
@@ -72,7 +72,7 @@ class BottleneckStem(nn.Sequential):
         self.pool = nn.MaxPool2d(3, stride=2, padding=1)
 
 
-def make_head(preset: BottleneckPreset, width: int, classes: int) -> nn.Sequential:
+def make_head(preset: Preset, width: int, classes: int) -> nn.Sequential:
     """Return the mean over pixels and the classifier."""
     parts: OrderedDict[str, nn.Module] = OrderedDict(pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten())
     parts |= {"dropout": nn.Dropout(preset.dropout), "classifier": nn.Linear(width, classes)}

@@ -12,6 +12,7 @@ FAMILIES = Registry("family of supernets")
 FAMILIES.register("mbconv", "supernets.mbconv:MBConvSupernet", "inverted residual blocks")
 FAMILIES.register("bottleneck", "supernets.bottleneck:BottleneckSupernet", "bottleneck blocks")
 FAMILIES.register("metaformer", "supernets.metaformer:MetaformerSupernet", "blocks on maps, then on tokens")
+FAMILIES.register("factorised", "supernets.factorised:FactorisedSupernet", "one block a stage, repeated")
 
 
 def make_supernet(space: SearchSpace, info: ImageInfo, seed: int = 0) -> Supernet:

@@ -7,6 +7,8 @@ from tiny_space import tiny_space
 from search_spaces import (
     BottleneckPreset,
     BottleneckSpace,
+    FactorisedPreset,
+    FactorisedSpace,
     MetaformerPreset,
     MetaformerSpace,
     SearchSpace,
@@ -59,8 +61,34 @@ def tiny_metaformer(precisions: tuple[str, ...] = ("fp32", "int8")) -> Metaforme
     return MetaformerSpace(preset, precisions)
 
 
+def tiny_factorised(precisions: tuple[str, ...] = ("fp32", "int8")) -> FactorisedSpace:
+    """Return a space of three stages at 16 and 24 pixels, with layers of every kind."""
+    preset = FactorisedPreset(
+        name="tiny-factorised",
+        summary="for tests",
+        resolutions=(16, 24),
+        channels=1,
+        classes=3,
+        dropout=0.0,
+        precisions=("fp32", "int8"),
+        activation="relu",
+        stem_width=16,
+        stem_stride=2,
+        kinds=("mbconv", "mbconv_se", "k1kx", "kxkx", "csp"),
+        kernels=(3, 5),
+        widths=(0.5, 1.0),
+        expand=1,
+        keeps=(0.5, 1.0),
+        layers=(1, 2),
+        round_to=8,
+        stages=(Stage(32, 1, (1,)), Stage(32, 2, (1,)), Stage(48, 1, (1,))),
+    )
+    return FactorisedSpace(preset, precisions)
+
+
 TINY: dict[str, Callable[..., SearchSpace]] = {
     "mbconv": tiny_space,
     "bottleneck": tiny_bottleneck,
     "metaformer": tiny_metaformer,
+    "factorised": tiny_factorised,
 }

@@ -13,7 +13,7 @@ from search_spaces import Candidate, SearchSpace, get_space
 from supernets.families import make_subnet
 
 SPACES = {**TINY, "squeezed": squeezed_space}
-ASIDE = ("shortcut", ".se.")
+ASIDE = ("shortcut", ".se.", "aside")
 
 
 def layer_terms(module: nn.Module) -> float:
