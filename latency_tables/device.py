@@ -46,6 +46,7 @@ class Device(ABC):
     Attributes:
         name: What ``--device`` calls it.
         runtime: The runtime that executes the model, with its version, as ``"onnxruntime 1.32.0"``.
+        channel_multiple: What its kernels like the number of channels to be a multiple of; pruning leaves such numbers.
         simulated: True where latencies are computed rather than measured; never shown as measured.
         occupies: What it keeps busy while it is measured, where other devices may too; None for itself alone.
         wait_seconds: How long a measurement waits for another process that is measuring the device.
@@ -55,6 +56,7 @@ class Device(ABC):
 
     name: str
     runtime: str
+    channel_multiple: int = 8
     simulated: bool = False
     occupies: str | None = None
     wait_seconds: float = 300.0

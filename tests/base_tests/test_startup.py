@@ -6,7 +6,7 @@ import sys
 import pytest
 
 HEAVY = ("torch", "torchvision", "timm", "onnx", "onnxruntime", "sklearn", "scipy", "optuna", "matplotlib", "pandas")
-COMMANDS = ("search", "train", "collect", "calibrate", "evaluate", "devices", "spaces", "strategies")
+COMMANDS = ("search", "train", "collect", "calibrate", "evaluate", "prune", "devices", "spaces", "strategies")
 
 
 def run(code: str) -> tuple[str, list[str]]:
@@ -36,7 +36,7 @@ def test_help_lists_every_command_and_loads_nothing_heavy() -> None:
     assert loaded == []
 
 
-@pytest.mark.parametrize("command", ["search", "train"])
+@pytest.mark.parametrize("command", ["search", "train", "prune"])
 def test_help_of_a_command_loads_nothing_heavy_either(command: str) -> None:
     printed, loaded = help_of(command)
     assert f"nas {command}" in printed and "--out" in printed
