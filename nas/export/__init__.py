@@ -9,15 +9,19 @@ from nas.export.pipeline import run_search
 from nas.export.progress import Progress
 from nas.export.scoring import Scorer
 from nas.export.shared import SharedOutcome
+from nas.export.switch_policy import Hysteresis
+from nas.export.switcher import Switcher
 
 __all__ = [
     "Bundle",
     "FleetJob",
+    "Hysteresis",
     "Outcome",
     "Progress",
     "Scorer",
     "SearchJob",
     "SharedOutcome",
+    "Switcher",
     "load_bundle",
     "run_fleet",
     "run_one_for_all",
