@@ -6,6 +6,8 @@ one objective the fronts are single values and the same code is a plain elitist 
 
 Constraints are met by domination (Deb, 2000): feasible before infeasible, infeasible by how much they violate.
 
+Where the problem can ``screen``, more children are drawn than are wanted, and those that violate least are scored.
+
 Departures from both: no network is scored twice. Where too few children are new, more are drawn, with a mutation rate
 that doubles from draw to draw and uniform samples in the end, so that a small space is searched to its last network and
 the search then stops. The population grows with the budget, and the mutation rate falls with the number of genes:
@@ -40,6 +42,7 @@ class Evolution:
         self._size = population_size(budget)
         self._seen = Seen()
         self._fresh = 1.0  # share of new rows among those first drawn for the last generation
+        self._feasible = 1.0  # share of the rows last drawn that met the constraints
         self._genes: Genes = np.empty((0, self._space.num_genes), np.int8)  # best first
         self._losses: Losses = np.empty((0, len(problem.objectives)))
         self._violations = np.empty(0)
@@ -53,11 +56,21 @@ class Evolution:
             count, limit = min(FEW * 2**attempt, MANY), wanted - len(children)
             if attempt == 0:  # all that are new are taken, so that neither the crossed nor the mutated are cut off
                 count, limit = round(wanted / self._fresh), n
-            fresh = self._seen.claim(self._draw(count, attempt), limit)
+            fresh = self._seen.claim(self._screened(count, attempt), limit)
             children = np.concatenate([children, fresh])
             if attempt == 0:
                 self._fresh = max(0.25, len(fresh) / count)
         return children
+
+    def _screened(self, count: int, attempt: int) -> Genes:
+        """Draw ``count``, or more where constraints can be looked at beforehand, of which the best by them are left."""
+        if self._problem.screen is None or not self._problem.constraints:
+            return self._draw(count, attempt)
+        drawn = self._draw(round(count / self._feasible), attempt)
+        violations = self._problem.violations(self._problem.screen(drawn))
+        self._feasible = max(0.25, float((violations <= 0).mean()))
+        kept = np.argsort(violations, kind="stable")[:count]
+        return drawn[np.sort(kept)]
 
     def _draw(self, count: int, attempt: int) -> Genes:
         if len(self._genes) == 0 or attempt >= ATTEMPTS // 2:

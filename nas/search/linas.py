@@ -4,27 +4,33 @@ A round evolves a population on the predictor alone, thousands of predictions fo
 of the best new networks that it ends with; the next round knows them. So it is for problems whose evaluation costs far
 more than a prediction: a measured latency, a trained accuracy.
 
-Departures: the predictor is that of ``surrogate``, with no settings to choose; the inner evolution begins where the
-true front is; a part of each round is mutants of the true front, where the predictor may be wrong; constraints are
-predicted too.
+Departures: the predictor is that of ``surrogate``, with no settings to choose, and it says how sure it is. The inner
+evolution begins where the true front is and looks at predictions that are a standard deviation better than expected. Of
+what it ends with, a round takes by expected gain of hypervolume times the probability to meet the constraints, one
+after the other, each time as if the one before had scored as predicted. The first networks are far apart.
 """
 
 from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
 from nas.search.evolution import survivors
+from nas.search.fronts import Losses
+from nas.search.improvement import hypervolume_improvement
 from nas.search.offspring import no_rows, unseen_mutants
-from nas.search.problem import Genes, Problem
-from nas.search.surrogate import Surrogate
+from nas.search.problem import Genes, Problem, Scores
+from nas.search.surrogate import LEAST_VARIANCE, Surrogate
 from nas.search.unique import Seen
 
 ROUNDS = 20  # of a budget
 MOST_ROWS = 64  # in a round
-EXPLORED = 0.1  # share of a round that the predictor does not choose
+DRAWN = 64  # samples for each of the first networks
 GENERATIONS, POPULATION = 12, 100  # of the evolution on the predictor
-MOST_FITTED = 1000  # rows that the predictor is fitted to: the best
+MOST_FITTED = 400  # rows that the predictor is fitted to: the best
+
+Floats = NDArray[np.float64]
 
 
 class Linas:
@@ -32,51 +38,112 @@ class Linas:
 
     def __init__(self, problem: Problem, budget: int, rng: np.random.Generator):
         self._problem, self._space, self._rng = problem, problem.space, rng
+        bounds = list(problem.constraints.values())
+        self._low = np.array([-np.inf if low is None else low for low, _ in bounds])
+        self._high = np.array([np.inf if high is None else high for _, high in bounds])
         self._round = max(1, min(MOST_ROWS, round(budget / ROUNDS)))
         self._first = min(MOST_ROWS, max(2, 2 * self._round))
         self._seen = Seen()
         self._genes = no_rows(self._space)  # best first
-        self._targets = np.empty((0, len(problem.names)))
+        self._scores: Scores = {name: np.empty(0) for name in problem.names}
 
     def ask(self, n: int) -> Genes:
         missing = self._first - len(self._genes)
         if missing > 0:
-            wanted = min(n, self._round, missing)
-            return unseen_mutants(self._space, self._seen, no_rows(self._space), wanted, self._rng)
-        wanted = min(n, self._round)
-        explored = int(self._rng.binomial(wanted, EXPLORED))
-        pointed = self._seen.claim(self._evolved(), wanted - explored)
-        parents = self._genes[: max(1, wanted - len(pointed))]
-        rest = unseen_mutants(self._space, self._seen, parents, wanted - len(pointed), self._rng)
-        return np.concatenate([pointed, rest])
+            found = self._seen.claim(self._far_apart(min(n, missing)), n)
+            parents, wanted = no_rows(self._space), min(n, missing)
+        else:
+            wanted = min(n, self._round)
+            found = self._seen.claim(self._pointed(wanted), wanted)
+            parents = self._genes[: max(1, wanted - len(found))]
+        rest = unseen_mutants(self._space, self._seen, parents, wanted - len(found), self._rng)
+        return np.concatenate([found, rest])
 
-    def _evolved(self) -> Genes:
-        """Return what evolution on the predictor ends with, best first."""
-        surrogate = Surrogate(self._space.encode(self._genes), self._targets)
+    def _far_apart(self, count: int) -> Genes:
+        """Draw many and return ``count``, each the farthest from those before it by its features."""
+        drawn = self._space.sample(DRAWN * count, self._rng)
+        features = self._space.encode(drawn)
+        chosen = [0]
+        nearest = np.full(len(drawn), np.inf, np.float32)
+        while len(chosen) < count:
+            nearest = np.minimum(nearest, ((features - features[chosen[-1]]) ** 2).sum(axis=1))
+            chosen.append(int(nearest.argmax()))
+        return drawn[chosen]
+
+    def _pointed(self, wanted: int) -> Genes:
+        """Return where the predictor points, at most ``wanted`` rows."""
+        losses = tempered(self._problem.losses(self._scores))
+        limited = [self._scores[name] for name in self._problem.constraints]
+        surrogate = Surrogate(self._space.encode(self._genes), np.column_stack([losses, *limited]))
+        pool = self._seen.unmet(self._evolved(surrogate))
+        return pool[self._chosen(surrogate, losses, pool, wanted)] if len(pool) else pool
+
+    def _evolved(self, surrogate: Surrogate) -> Genes:
+        """Return what evolution on hopeful predictions ends with, best first."""
         population = self._genes[:POPULATION]
         everyone = population
         for _ in range(GENERATIONS):
-            children = self._children(population)
-            everyone = np.unique(np.concatenate([everyone, children]), axis=0)
-            everyone = everyone[self._best(surrogate.predict(self._space.encode(everyone)), 4 * POPULATION)]
+            everyone = np.unique(np.concatenate([everyone, self._children(population)]), axis=0)
+            mean, deviation = surrogate.predict(self._space.encode(everyone))
+            objectives = len(self._problem.objectives)
+            hoped = (mean - deviation)[:, :objectives]
+            violations = self._hoped_violations(mean[:, objectives:], deviation[:, objectives:])
+            everyone = everyone[survivors(hoped, violations, 4 * POPULATION)]
             population = everyone[:POPULATION]
         return everyone
 
     def _children(self, parents: Genes) -> Genes:
-        """Return as many crossed and as many mutated children as a population."""
+        """Return as many crossed, mutated, and crossed and mutated children as a population."""
         mothers, fathers = (parents[self._rng.integers(len(parents), size=POPULATION)] for _ in range(2))
         rate = 1.5 / self._space.num_genes
         crossed = self._space.crossover(mothers, fathers, self._rng)
         mutated = self._space.mutate(mothers, self._rng, rate)
         return np.concatenate([crossed, mutated, self._space.mutate(crossed, self._rng, rate)])
 
-    def _best(self, targets: NDArray[np.float64], count: int) -> NDArray[np.int64]:
-        """Return the best rows of scores ``(n, names)``, best first."""
-        scores = dict(zip(self._problem.names, targets.T, strict=True))
-        return survivors(self._problem.losses(scores), self._problem.violations(scores), count)
+    def _hoped_violations(self, mean: Floats, deviation: Floats) -> Floats:
+        """Return the violations of constrained scores ``(n, constraints)`` a deviation nearer to what is allowed."""
+        hoped = np.clip(np.clip(mean, self._low, self._high), mean - deviation, mean + deviation)
+        if not len(self._low):
+            return np.zeros(len(mean))
+        return self._problem.violations(dict(zip(self._problem.constraints, hoped.T, strict=True)))
 
-    def tell(self, genes: Genes, scores: Mapping[str, NDArray[np.float64]]) -> None:
+    def _chosen(self, surrogate: Surrogate, losses: Losses, pool: Genes, wanted: int) -> list[int]:
+        """Return the rows of ``pool`` whose true scores promise most, ``wanted`` of them if there are so many."""
+        features, objectives = self._space.encode(pool), losses.shape[1]
+        mean, deviation = surrogate.predict(features)
+        covariances, noise = surrogate.covariances(features), surrogate.noise
+        feasible = self._problem.violations(self._scores) <= 0
+        front, reference = losses[feasible], losses.max(axis=0)
+        chosen: list[int] = []
+        while len(chosen) < min(wanted, len(pool)):
+            promise = self._probability(mean[:, objectives:], deviation[:, objectives:])
+            if feasible.any():
+                promise *= hypervolume_improvement(front, reference, mean[:, :objectives], deviation[:, :objectives])
+            promise[chosen] = -1.0
+            row = int(promise.argmax())
+            chosen.append(row)
+            front = np.concatenate([front, mean[row, None, :objectives]])
+            shared = covariances[:, :, row]
+            known = shared[:, row] + noise
+            covariances = covariances - shared[:, :, None] * shared[:, None, :] / known[:, None, None]
+            deviation = np.sqrt(np.maximum(np.diagonal(covariances, axis1=1, axis2=2).T, LEAST_VARIANCE))
+        return chosen
+
+    def _probability(self, mean: Floats, deviation: Floats) -> Floats:
+        """Return how probable it is that scores ``(n, constraints)`` meet the constraints, ``(n,)``."""
+        met = ndtr((self._high - mean) / deviation) - ndtr((self._low - mean) / deviation)
+        return np.prod(met, axis=1)
+
+    def tell(self, genes: Genes, scores: Mapping[str, Floats]) -> None:
         everyone = np.concatenate([self._genes, genes])
-        targets = np.concatenate([self._targets, np.stack([scores[name] for name in self._problem.names], axis=1)])
-        best = self._best(targets, MOST_FITTED)
-        self._genes, self._targets = everyone[best], targets[best]
+        merged = {name: np.concatenate([told, scores[name]]) for name, told in self._scores.items()}
+        best = survivors(self._problem.losses(merged), self._problem.violations(merged), MOST_FITTED)
+        self._genes, self._scores = everyone[best], {name: values[best] for name, values in merged.items()}
+
+
+def tempered(losses: Losses) -> Losses:
+    """Return losses ``(n, m)`` in the same order, the worse half drawn together so that outliers do not rule."""
+    middle = np.median(losses, axis=0)
+    scale = np.maximum(middle - losses.min(axis=0), 1e-12)
+    away = (losses - middle) / scale
+    return np.where(away > 0, np.log1p(np.maximum(away, 0)), away)

@@ -68,6 +68,8 @@ class Problem:
             more names are kept in the history. It must not change the genes.
         repeatable: Whether the same genes score the same again; what is measured does not. Then scores that a storage
             holds are compared with new ones before they are believed.
+        screen: The scores of the constraints alone, where they cost much less than ``evaluate``; a strategy may draw
+            more candidates than it proposes, and propose those that meet them.
 
     Raises:
         UsageError: No objective, an unknown direction, or bounds that are crossed or not numbers.
@@ -78,6 +80,7 @@ class Problem:
     constraints: Mapping[str, Bounds]
     evaluate: Callable[[Genes], Mapping[str, NDArray[np.floating]]]
     repeatable: bool = True
+    screen: Callable[[Genes], Mapping[str, NDArray[np.floating]]] | None = None
 
     def __post_init__(self) -> None:
         if not self.objectives:
@@ -122,7 +125,7 @@ class Problem:
 
         Each side counts relative to the size of its bound, so that constraints in different units add up.
         """
-        total = np.zeros(len(scores[self.names[0]]))
+        total = np.zeros(len(next(iter(scores.values()))))
         for name, (low, high) in self.constraints.items():
             if low is not None:
                 total += np.maximum(low - scores[name], 0.0) / (abs(low) or 1.0)

@@ -37,15 +37,22 @@ class Seen:
             limit: The most rows to take; those beyond it count as not met.
         """
         hashes, first = np.unique(row_hashes(genes), return_index=True)
+        chosen = np.flatnonzero(self._lacks(hashes))
+        chosen = chosen[np.argsort(first[chosen])][:limit]
+        self._add(np.sort(hashes[chosen]))
+        return genes[first[chosen]]
+
+    def unmet(self, genes: NDArray[np.int8]) -> NDArray[np.int8]:
+        """Return the rows ``(n, num_genes)`` that were not met before, in their order."""
+        return genes[self._lacks(row_hashes(genes))]
+
+    def _lacks(self, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
         new = np.ones(len(hashes), bool)
         for run in self._runs:
             at = np.searchsorted(run, hashes)
             at[at == len(run)] = 0
             new &= run[at] != hashes
-        chosen = np.flatnonzero(new)
-        chosen = chosen[np.argsort(first[chosen])][:limit]
-        self._add(np.sort(hashes[chosen]))
-        return genes[first[chosen]]
+        return new
 
     def _add(self, run: NDArray[np.uint64]) -> None:
         while self._runs and len(self._runs[-1]) < 2 * len(run):

@@ -1,8 +1,11 @@
 """The default strategy: what it finds, and that every candidate scored has its chance."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from nas.errors import InfeasibleError
 from nas.search import Problem, search
 from nas.search.evolution import CHILDREN, Evolution, constrained_ranks, population_size, survivors
 from nas.search.testing import ToySpace, toy_problem, true_front
@@ -101,6 +104,36 @@ def test_only_feasible_candidates_are_on_the_front(low: float | None, high: floa
     result = search(toy_problem(SPACE, constraints={"latency_ms": (low, high)}), budget=2_000)
     latency = result.front.scores["latency_ms"]
     assert len(latency) and (latency >= (low or 0)).all() and (latency <= (high or np.inf)).all()
+
+
+def screened(problem: Problem) -> Problem:
+    """The same problem, whose latencies may be looked at beforehand."""
+    return replace(problem, screen=lambda genes: {"latency_ms": problem.evaluate(genes)["latency_ms"]})
+
+
+def test_where_constraints_can_be_screened_what_meets_them_is_scored_and_more_is_found() -> None:
+    problem = replace(layered_problem(), objectives={"accuracy": "max"}, constraints={"latency_ms": (None, 4.0)})
+    shares, bests = [], []
+    for seed in range(5):
+        results = [search(one, budget=1_000, seed=seed) for one in (problem, screened(problem))]
+        shares.append([np.mean(one.history.scores["latency_ms"] <= 4.0) for one in results])
+        bests.append([one.best().scores["accuracy"] for one in results])
+    assert all(other > 1.3 * plain for plain, other in shares)
+    assert all(other > plain for plain, other in bests)
+
+
+def test_a_screened_small_space_is_searched_to_its_last_feasible_network() -> None:
+    space = ToySpace(blocks=4, choices=3)
+    problem = toy_problem(space, 0, {"accuracy": "max"}, {"latency_ms": (None, 1.5)})
+    everything = space.everything()
+    feasible = everything[problem.evaluate(everything)["latency_ms"] <= 1.5]
+    assert rows(feasible) <= rows(search(screened(problem), budget=10_000).history.genes)
+
+
+def test_a_screened_limit_that_nothing_meets_ends_in_the_reachable_range() -> None:
+    problem = toy_problem(SPACE, 0, {"accuracy": "max"}, {"latency_ms": (None, 0.1)})
+    with pytest.raises(InfeasibleError, match=r"meets latency_ms ≤ 0\.1; reachable: latency_ms \d"):
+        search(screened(problem), budget=300)
 
 
 def test_a_budget_of_200_evolves_ten_generations_and_a_large_one_has_a_large_population() -> None:

@@ -128,9 +128,25 @@ def test_the_surrogate_learns_sums_and_interactions() -> None:
     paired = features[:, 0] * features[:, 3] - features[:, 7] * features[:, 10]
     targets = np.stack([5 + 100 * additive, 2 * additive + paired, np.full(300, 7.0)], axis=1)
     surrogate = Surrogate(features[:200], targets[:200])
-    errors = surrogate.predict(features[200:]) - targets[200:]
+    mean, deviation = surrogate.predict(features[200:])
+    errors = mean - targets[200:]
     assert (1 - errors[:, :2].var(axis=0) / targets[200:, :2].var(axis=0) > [0.99, 0.95]).all()
     assert np.abs(errors[:, 2]).max() < 1e-9
+    within = np.abs(errors[:, 1]) < 2 * np.sqrt(deviation[:, 1] ** 2 + surrogate.noise[1])
+    assert 0.8 < within.mean()
+    _, known = surrogate.predict(features[:200])
+    assert known[:, 1].mean() < 0.8 * deviation[:, 1].mean()
+
+
+def test_the_surrogates_covariances_are_its_variances_and_what_one_score_tells_of_another() -> None:
+    rng = np.random.default_rng(0)
+    features = np.eye(3, dtype=np.float32)[rng.integers(3, size=(60, 6))].reshape(60, -1)
+    targets = (features @ rng.normal(size=18))[:, None] ** 2
+    surrogate, rows = Surrogate(features[:40], targets[:40]), features[40:]
+    [covariances] = surrogate.covariances(rows)
+    np.testing.assert_allclose(np.sqrt(np.diag(covariances)), surrogate.predict(rows)[1][:, 0], rtol=1e-6)
+    values = np.linalg.eigvalsh(covariances)
+    assert values.min() > -1e-9 * values.max()
 
 
 def test_an_unknown_sampler_lists_those_there_are() -> None:

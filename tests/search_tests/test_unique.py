@@ -42,3 +42,11 @@ def test_a_single_changed_gene_always_changes_the_hash_and_no_pair_of_changes_co
 
 def test_wider_integers_are_hashed_whole() -> None:
     assert len(np.unique(row_hashes(np.array([[1], [257], [65_537]], np.int32)))) == 3
+
+
+def test_unmet_rows_are_told_apart_and_not_remembered() -> None:
+    seen = Seen()
+    rows = np.arange(12, dtype=np.int8).reshape(4, 3)
+    seen.claim(rows[:2], 2)
+    for _ in range(2):
+        np.testing.assert_array_equal(seen.unmet(rows), rows[2:])
