@@ -10,7 +10,19 @@ from collections.abc import Sequence
 import typer
 
 from nas import __version__
-from nas.cli import calibrate, collect, devices, evaluate, import_ofa, prune, search, spaces, strategies, train
+from nas.cli import (
+    calibrate,
+    collect,
+    devices,
+    evaluate,
+    import_ofa,
+    prune,
+    quantize,
+    search,
+    spaces,
+    strategies,
+    train,
+)
 from nas.cli.interrupt import INTERRUPTED, interrupted_by_sigterm
 from nas.cli.output import close_output, mend_streams
 from nas.errors import NasError
@@ -25,7 +37,7 @@ app = typer.Typer(
 )
 for command in (
     search.search, evaluate.evaluate, calibrate.calibrate, train.train, collect.collect, prune.prune,
-    import_ofa.import_ofa, devices.devices, spaces.spaces, strategies.strategies,
+    quantize.quantize, import_ofa.import_ofa, devices.devices, spaces.spaces, strategies.strategies,
 ):  # fmt: skip
     app.command()(command)
 

@@ -3,7 +3,9 @@
 from nas.compression.engine import HOST, Engine, Session, executed_operators, quantized_convs
 from nas.compression.exported import Exported, correct_images, correct_prepared, export_candidate, export_prepared
 from nas.compression.gates import ParityReport, parity
+from nas.compression.mixed import MixedPlan, MixedResult
 from nas.compression.qdq import FORMS, quantize_graph
+from nas.compression.quantize import quantize_mixed
 from nas.compression.ranges import RANGE_IMAGES, Ranges, activation_ranges
 from nas.compression.units import expected_quantized_convs
 
@@ -13,6 +15,8 @@ __all__ = [
     "RANGE_IMAGES",
     "Engine",
     "Exported",
+    "MixedPlan",
+    "MixedResult",
     "ParityReport",
     "Ranges",
     "Session",
@@ -25,5 +29,6 @@ __all__ = [
     "export_prepared",
     "parity",
     "quantize_graph",
+    "quantize_mixed",
     "quantized_convs",
 ]

@@ -14,7 +14,7 @@ error was at most 0.026 and 95 to 100 % of the images kept their class; over 18 
 weights C was up to 0.4 of quantization's error.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,6 @@ import onnxruntime
 import torch
 from onnx import ModelProto
 from onnxruntime import GraphOptimizationLevel as Level
-from torch import nn
 
 from nas.compression.engine import HOST, Engine, Session
 from nas.compression.sessions import open_session
@@ -71,7 +70,7 @@ class ParityReport:
 
 
 def parity(
-    network: nn.Module,
+    network: Callable[[torch.Tensor], torch.Tensor],
     graph: ModelProto,
     quantized: ModelProto,
     precisions: Mapping[str, str],
@@ -83,7 +82,7 @@ def parity(
     """Check that ``quantized`` computes what ``network`` does, in the kernels that were asked for.
 
     Args:
-        network: The plain network, in eval mode.
+        network: The plain network, in eval mode, or anything that returns its logits.
         graph: The network as an fp32 graph.
         quantized: ``graph`` after quantization by ``precisions``.
         precisions: Unit to precision, as given to ``quantize_graph``.

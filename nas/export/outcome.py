@@ -7,10 +7,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.compression.paired import Difference, paired_difference
 from nas.export.choose import best_within, front_of, knee_of
 from nas.export.finalists import BASELINE, FINALIST, Failed, Verified
 from nas.export.goal import Goal
-from nas.export.paired import Difference, paired_difference
 from nas.export.untrained import WARNING
 
 Floats = NDArray[np.float64]

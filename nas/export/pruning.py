@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from latency_tables import Device, MeasuringPlan
 from nas.compression.models import LoadedModel
+from nas.compression.network_graph import network_graph
 from nas.compression.pruning import (
     Adaptation,
     LayerTable,
@@ -33,7 +34,6 @@ from nas.compression.pruning import (
 from nas.compression.widths import Widths, narrowed, widths_of
 from nas.errors import NasError, UsageError
 from nas.export.bundle import load_bundle
-from nas.export.network_graph import network_graph
 from nas.export.pruning_report import REPORT, write_outcome
 from nas.export.pruning_verification import verify
 from nas.files import check_new_folder, exists, read_json, write_json

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from latency_tables import FULL, Device, Measurement
 from nas.compression import Session
 from nas.compression.exported import SESSION_BATCH
+from nas.compression.network_graph import network_graph
 from nas.compression.pruning import Task
 from nas.errors import VerificationError
-from nas.export.network_graph import network_graph
 from supernets.graph import INPUT
 
 IMAGES = 8  # that both answer

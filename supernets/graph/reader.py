@@ -1,7 +1,8 @@
-"""An ONNX graph as a torch network again: the reverse of the writer, over the same closed set of operators.
+"""An ONNX graph as a torch network again: the reverse of the writer, and what other exporters write of classifiers.
 
-So that torch is timed on the file that ships, with batch norms folded as they are there. What the writer spells out for
-onnxruntime's sake is read as what it was: hard-swish and hard-sigmoid become torch's own, not four products and sums.
+So that torch is timed on the file that ships, with batch norms folded as they are there, and has gradients of it. What
+the writer spells out for onnxruntime's sake is read as what it was: hard-swish and hard-sigmoid become torch's own, not
+four products and sums.
 """
 
 import operator
@@ -122,11 +123,28 @@ def _conv(reader: _Reader, node: NodeProto, attributes: Attributes) -> fx.Node:
 
 
 def _gemm(reader: _Reader, node: NodeProto, attributes: Attributes) -> fx.Node:
+    others = {name: value for name, value in attributes.items() if name != "transB"}
+    if any(others.get(name, 1.0) != 1.0 for name in ("alpha", "beta")) or others.get("transA"):
+        raise UsageError(f"cannot read Gemm ({node.name}) as torch with {others}; supported: transB alone")
     weight = reader.tensor(node.input[1])
-    if not attributes.get("transB"):
-        raise UsageError(f"cannot read Gemm ({node.name}) as torch without transB; supported: as the writer writes it")
+    return _linear(reader, node, weight if attributes.get("transB") else weight.T)
+
+
+def _matmul(reader: _Reader, node: NodeProto, attributes: Attributes) -> fx.Node:
+    weight = reader.constants.get(node.input[1])
+    if weight is not None and weight.ndim == 2:
+        return _linear(reader, node, reader.tensor(node.input[1]).T)
+    return reader.call(torch.matmul, *map(reader.value, node.input))
+
+
+@torch.no_grad()
+def _linear(reader: _Reader, node: NodeProto, weight: Tensor) -> fx.Node:
+    """Add a layer of weights (out, in), with the bias that the node may have."""
     layer = nn.Linear(weight.shape[1], weight.shape[0], bias=len(node.input) > 2)
-    return reader.layer(_filled(layer, reader, node.input[1:]), node.input[0])
+    layer.weight.copy_(weight)
+    if layer.bias is not None:
+        layer.bias.copy_(reader.tensor(node.input[2]).flatten().expand(len(weight)))
+    return reader.layer(layer, node.input[0])
 
 
 def _layer_norm(reader: _Reader, node: NodeProto, attributes: Attributes) -> fx.Node:
@@ -203,6 +221,11 @@ def _gelu(reader: _Reader, node: NodeProto, attributes: Attributes) -> fx.Node:
     return reader.call(functional.gelu, reader.value(node.input[0]), approximate=kind)
 
 
+def _mean(reader: _Reader, node: NodeProto, attributes: Attributes) -> fx.Node:
+    axes = reader.integers(node.input[1]) if len(node.input) > 1 else list(attributes["axes"])
+    return reader.call(torch.mean, reader.value(node.input[0]), axes, bool(attributes.get("keepdims", 1)))
+
+
 _OPERATORS: dict[str, Callable[[_Reader, NodeProto, Attributes], fx.Node]] = {
     "Conv": _conv,
     "Gemm": _gemm,
@@ -213,19 +236,28 @@ _OPERATORS: dict[str, Callable[[_Reader, NodeProto, Attributes], fx.Node]] = {
     "Relu": lambda reader, node, _: reader.call(functional.relu, reader.value(node.input[0])),
     "Clip": _clip,
     "Gelu": _gelu,
-    "Softmax": lambda reader, node, found: reader.call(torch.softmax, reader.value(node.input[0]), found["axis"]),
+    "Softmax": lambda reader, node, found: reader.call(
+        torch.softmax, reader.value(node.input[0]), found.get("axis", -1)
+    ),
     "Add": _binary(operator.add),
     "Sub": _binary(operator.sub),
     "Mul": _mul,
-    "MatMul": _binary(torch.matmul),
-    "Flatten": lambda reader, node, found: reader.call(torch.flatten, reader.value(node.input[0]), found["axis"]),
+    "Div": _binary(operator.truediv),
+    "MatMul": _matmul,
+    "Sigmoid": lambda reader, node, _: reader.call(torch.sigmoid, reader.value(node.input[0])),
+    "Tanh": lambda reader, node, _: reader.call(torch.tanh, reader.value(node.input[0])),
+    "Erf": lambda reader, node, _: reader.call(torch.erf, reader.value(node.input[0])),
+    "Sqrt": lambda reader, node, _: reader.call(torch.sqrt, reader.value(node.input[0])),
+    "Identity": lambda reader, node, _: reader.value(node.input[0]),
+    "Concat": lambda reader, node, found: reader.call(torch.cat, [*map(reader.value, node.input)], found["axis"]),
+    "Flatten": lambda reader, node, found: reader.call(
+        torch.flatten, reader.value(node.input[0]), found.get("axis", 1)
+    ),
     "Reshape": _reshape,
     "Transpose": lambda reader, node, found: reader.call(torch.permute, reader.value(node.input[0]), found["perm"]),
     "Split": lambda reader, node, found: reader.call(
         torch.split, reader.value(node.input[0]), reader.integers(node.input[1]), found.get("axis", 0)
     ),
-    "ReduceMean": lambda reader, node, found: reader.call(
-        torch.mean, reader.value(node.input[0]), reader.integers(node.input[1]), bool(found.get("keepdims", 1))
-    ),
+    "ReduceMean": _mean,
 }
 """How each is read."""

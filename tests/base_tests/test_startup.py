@@ -6,7 +6,18 @@ import sys
 import pytest
 
 HEAVY = ("torch", "torchvision", "timm", "onnx", "onnxruntime", "sklearn", "scipy", "optuna", "matplotlib", "pandas")
-COMMANDS = ("search", "train", "collect", "calibrate", "evaluate", "prune", "devices", "spaces", "strategies")
+COMMANDS = (
+    "search",
+    "train",
+    "collect",
+    "calibrate",
+    "evaluate",
+    "prune",
+    "quantize",
+    "devices",
+    "spaces",
+    "strategies",
+)
 
 
 def run(code: str) -> tuple[str, list[str]]:

@@ -10,7 +10,18 @@ from typer.testing import CliRunner
 from nas import __version__
 from nas.cli.main import app, main
 
-COMMANDS = ("search", "evaluate", "calibrate", "train", "collect", "import-ofa", "devices", "spaces", "strategies")
+COMMANDS = (
+    "search",
+    "evaluate",
+    "calibrate",
+    "train",
+    "collect",
+    "import-ofa",
+    "quantize",
+    "devices",
+    "spaces",
+    "strategies",
+)
 
 
 def printed(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:

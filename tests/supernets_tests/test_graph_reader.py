@@ -60,7 +60,10 @@ def one_node(*arguments: object, **attributes: object) -> ModelProto:
     [
         (one_node("Sin", ["input"], ["output"]), r"cannot read Sin \(it\) as torch; supported: Add, AveragePool, Clip"),
         (one_node("QuantizeLinear", ["input", "s"], ["output"]), r"cannot read QuantizeLinear \(it\) as torch"),
-        (one_node("Gemm", ["input", "weight"], ["output"]), r"cannot read Gemm \(it\) as torch without transB"),
+        (
+            one_node("Gemm", ["input", "weight"], ["output"], alpha=2.0),
+            r"cannot read Gemm \(it\) as torch with {'alpha': 2.0}; supported: transB alone",
+        ),
         (
             one_node("MaxPool", ["input"], ["output"], kernel_shape=[2, 2], pads=[0, 0, 1, 1]),
             r"cannot read MaxPool \(it\) as torch with pads \[0, 0, 1, 1\]; supported: equal",

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nas.export.paired import paired_difference
+from nas.compression.paired import paired_difference
 
 
 def test_the_difference_is_that_of_the_accuracies() -> None:

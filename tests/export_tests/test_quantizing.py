@@ -1,0 +1,172 @@
+"""A whole quantization on a simulated device: the file that was timed is the file that was counted, and all is told."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from small_classifier import CLASSES, SIDE, foreign, small_classifier, steep_device
+from tiny_job import Tiny, make_images, make_tiny
+
+from latency_tables.bitfusion import BitFusion
+from latency_tables.simulated import SimulatedDevice
+from nas.compression import MixedPlan, activation_ranges, quantize_mixed, quantized_convs
+from nas.compression.layers import layered
+from nas.compression.trials import fusable_layers
+from nas.errors import DataError, DeviceError, InfeasibleError, UsageError, VerificationError
+from nas.export import Progress, save_bundle, sources
+from nas.export.quantizing import QuantizeJob, run_quantize
+from nas.export.sources import ModelChoice
+from nas.files import read_json
+from supernets import get_supernet
+from supernets.graph import to_onnx
+
+PLAN = MixedPlan(attempts=20, samples=8)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with images and an ONNX file."""
+    place = tmp_path_factory.mktemp("quantize")
+    make_images(place / "images")
+    foreign(small_classifier().network, place / "net.onnx")
+    return place
+
+
+def job(folder: Path, out: Path, **changes: object) -> QuantizeJob:
+    choice = ModelChoice(str(folder / "net.onnx"), mean=(0.5,), std=(0.25,))
+    settings = {"max_drop": 0.2, "data": str(folder / "images"), "search": PLAN, **changes}
+    return QuantizeJob(choice, steep_device(), out, **settings)  # type: ignore[arg-type]
+
+
+def test_everything_is_in_the_folder_and_true(folder: Path, tmp_path: Path) -> None:
+    found = run_quantize(job(folder, tmp_path / "out"))
+    report = read_json(tmp_path / "out" / "report.json", "quantize-report", 1)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "model.onnx",
+        "path.png",
+        "report.json",
+        "report.md",
+    ]
+    chosen, model = report["chosen"], onnx.load(tmp_path / "out" / "model.onnx")
+    assert model.SerializeToString() == found.result.chosen.model
+    assert quantized_convs(model) == sum(
+        layer["precision"] == "int8" and layer["operator"] == "Conv" for layer in report["layers"]
+    )
+    counted = found.result.trials.count(steep_device().session(found.result.chosen.model))
+    assert chosen["accuracy"] == pytest.approx(counted.mean())
+    assert chosen["change"]["value"] >= report["target"]["allowed_change"]
+    assert chosen["latency_ms"] == min(
+        one["latency_ms"] for one in report["measured"] if one["change"] is None or one["change"]["value"] >= -0.1
+    )
+    assert len(report["order"]) == 6 and report["interactions"]["tried"] and len(report["tried"]) <= 20
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "simulated 1, modelled" in text and "chosen**" in text and "| expand.0 |" in text
+
+
+def test_a_bundle_is_quantized_as_it_is_stored(tmp_path: Path) -> None:
+    tiny: Tiny = make_tiny(tmp_path)
+    supernet = get_supernet(tiny.supernet)
+    candidate = tiny.space.candidate(tiny.space.with_precision(tiny.space.largest()[None], "fp32")[0])
+    subnet = supernet.extract(candidate).eval()
+    save_bundle(
+        tmp_path / "bundle", subnet=subnet, preset=tiny.space.preset, images=supernet.info,
+        model=to_onnx(subnet, 1, candidate.resolution, "N"), report={"device": {"name": "cpu"}},
+    )  # fmt: skip
+    choice, data = ModelChoice(str(tmp_path / "bundle")), str(tiny.images)
+    found = run_quantize(QuantizeJob(choice, steep_device(), tmp_path / "out", max_drop=0.5, data=data, search=PLAN))
+    assert found.result.trials.graph.layers[0].name == "stem.conv" and found.info == supernet.info
+
+
+def test_an_impossible_target_says_the_best_reachable(folder: Path, tmp_path: Path) -> None:
+    message = (
+        r"no int8 configuration keeps 100 % of fp32's accuracy with confidence on 24 images, of \d+ tried; the best "
+        r"reachable keeps [\d.]+ % with \d of 6 layers in int8"
+    )
+    with pytest.raises(InfeasibleError, match=message):
+        run_quantize(job(folder, tmp_path / "out", max_drop=0.0, confident=True))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_layer_that_the_runtime_cannot_fuse_stays_in_fp32_and_is_named(folder: Path, tmp_path: Path) -> None:
+    class Partial(SimulatedDevice):
+        """Runs no matrix product in integers."""
+
+        def integer_kernels(self, model: bytes) -> dict[str, int]:
+            return {**super().integer_kernels(model), "Gemm": 0}
+
+    notes: list[str] = []
+    asked = replace(job(folder, tmp_path / "out"), device=Partial(costs=steep_device()._costs))
+    found = run_quantize(asked, Progress(note=notes.append))
+    assert not found.result.chosen.mask[5] and any(found.result.chosen.mask)
+    assert "simulated 1 cannot run head.2 in integers; they stay in fp32" in notes
+
+
+def test_a_runtime_that_fuses_nothing_is_one_line() -> None:
+    class Never(SimulatedDevice):
+        def integer_kernels(self, model: bytes) -> dict[str, int]:
+            return {}
+
+    small = small_classifier()
+    ranges = activation_ranges(small.graph.model, small.images.numpy())
+    with pytest.raises(DeviceError, match=r"simulated 1 runs no layer of this model in integers; nothing can be"):
+        fusable_layers(layered(small.graph.model), ranges, Never())
+
+
+def test_a_finalist_that_fails_its_gates_is_left_out(folder: Path, tmp_path: Path) -> None:
+    base = job(folder, tmp_path / "out")
+    wrong = ModelChoice("small_classifier:untrained", resolution=SIDE, mean=(0.5,), std=(0.25,))
+    source = sources.open_source(base.model, CLASSES)
+    other = sources.open_source(wrong, CLASSES)
+
+    def mixed(choice: ModelChoice, classes: int) -> sources.Source:
+        return sources.Source("mixed", source.graph, other.reference, 1, SIDE, (0.5,), (0.25,))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nas.export.quantizing.open_source", mixed)
+        with pytest.raises(VerificationError, match=r"gate A: the fp32 graph's logits differ from torch's"):
+            run_quantize(base)
+
+
+def test_a_device_without_a_choice_is_refused(folder: Path, tmp_path: Path) -> None:
+    base = job(folder, tmp_path / "out")
+    for on, menu in ((BitFusion(), "w8a8, w6a6, w4a4"), (SimulatedDevice(precisions=("fp32",)), "fp32")):
+        with pytest.raises(DeviceError, match=rf"executes {menu}; allowed: one with int8 beside a float precision"):
+            run_quantize(QuantizeJob(base.model, on, base.out))
+
+
+def test_images_of_other_classes_are_refused(tmp_path: Path, folder: Path) -> None:
+    other = make_images(tmp_path / "two", ("ball", "box"))
+    with pytest.raises(DataError, match=r"net.onnx returns \(1, 3\) of one image; data two has 2 classes: give the"):
+        run_quantize(job(folder, tmp_path / "out", data=str(other)))
+
+
+@pytest.mark.parametrize("drop", [-0.1, 1.0, float("nan")])
+def test_a_drop_that_cannot_be_is_refused(folder: Path, tmp_path: Path, drop: float) -> None:
+    with pytest.raises(UsageError, match=r"max drop .*; allowed: from 0 to below 1, a fraction of fp32's accuracy"):
+        run_quantize(job(folder, tmp_path / "out", max_drop=drop))
+
+
+def test_a_normalisation_of_other_channels_is_refused(folder: Path, tmp_path: Path) -> None:
+    choice = ModelChoice(str(folder / "net.onnx"), mean=(0.5, 0.5), std=(0.2, 0.2))
+    with pytest.raises(UsageError, match=r"--mean \(0.5, 0.5\) and --std \(0.2, 0.2\) for images of 1 channels"):
+        run_quantize(QuantizeJob(choice, steep_device(), tmp_path / "out", data=str(folder / "images")))
+
+
+def test_one_call_does_it_in_a_script() -> None:
+    small = small_classifier()
+    batches = list(zip(small.images.split(32), small.labels.split(32), strict=True))
+    found = quantize_mixed(small.network, batches, steep_device(), max_drop=0.1, validation=batches[3:], plan=PLAN)
+    assert len(found.target.baseline) == 96 and any(found.chosen.mask)
+    again = quantize_mixed(small.graph.model, batches, steep_device(), max_drop=0.1, plan=PLAN)
+    assert len(again.target.baseline) == 192
+    np.testing.assert_array_equal(again.order.sensitivities, found.order.sensitivities)
+
+
+def test_an_empty_calibration_set_is_one_line() -> None:
+    small = small_classifier()
+    with pytest.raises(DataError, match=r"the loader gives no images; give a few hundred to calibrate on"):
+        quantize_mixed(small.network, [], steep_device(), max_drop=0.1)
+    with pytest.raises(DataError, match=r"the loader's images are torch.float64 \(192, 1, 12, 12\); allowed: float32"):
+        quantize_mixed(small.network, [(small.images.double(), small.labels)], steep_device(), max_drop=0.1)
