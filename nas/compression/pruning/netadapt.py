@@ -25,7 +25,7 @@ from nas.compression.pruning.groups import PruningGroup, cut, rank_channels
 from nas.compression.pruning.plan import PruningPlan
 from nas.compression.pruning.state import Iteration, PruningState
 from nas.compression.pruning.task import Examples, Task
-from nas.compression.widths import Width, Widths, load_widths, widths_of
+from nas.compression.widths import Width, Widths, load_widths, narrowed, widths_of
 from nas.errors import InfeasibleError, UsageError
 
 Progress = Callable[[str, int, int, str], None]  # (stage, done, total, detail)
@@ -135,12 +135,11 @@ def netadapt(
 def _check_reachable(job: Adaptation, latency_ms: float, start_ms: float) -> None:
     if latency_ms >= start_ms:
         raise UsageError(f"latency {latency_ms:g} ms: the model takes {start_ms:.4g} ms already; allowed: below that")
-    widths = widths_of(job.network)
-    least = floors(job.groups, widths, job.round_to)
-    least_ms = start_ms - job.estimate(widths) + job.estimate(least)
+    least = floors(job.groups, widths_of(job.network), job.round_to)
+    least_ms = job.measure(narrowed(job.network, least))
     if latency_ms < least_ms:
         raise InfeasibleError(
-            f"latency {latency_ms:g} ms: pruning this model reaches about {least_ms:.4g} ms at best, from "
+            f"latency {latency_ms:g} ms: pruning this model reaches {least_ms:.4g} ms at best, from "
             f"{start_ms:.4g} ms, with channels in multiples of {job.round_to}; give that or more"
         )
 
