@@ -5,6 +5,7 @@ block and step (7 to 5: 25 x 25, 5 to 3: 9 x 9), initialised to the identity; a 
 Departure: the choice is an argument of ``forward``; no layer remembers an active subnet.
 """
 
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -16,6 +17,23 @@ from supernets.channel_order import PER_CHANNEL, sort_tensor
 from supernets.convolution import depthwise, pointwise
 from supernets.elastic_squeeze import ElasticSqueezeExcite
 from supernets.mbconv_layers import InvertedResidual
+
+
+@dataclass(frozen=True)
+class BlockGates:
+    """A choice of a block as numbers: each tensor is 1 where the chosen block has something, 0 elsewhere.
+
+    Attributes:
+        block: ``()``, whether the block is there at all.
+        kernels: ``(kernels,)``, which kernel it has, the smallest first.
+        channels: ``(middle,)``, its middle channels.
+        squeezed: ``(squeezed,)``, its channels inside squeeze-and-excitation; empty without one.
+    """
+
+    block: Tensor
+    kernels: Tensor
+    channels: Tensor
+    squeezed: Tensor
 
 
 class ElasticBlock(InvertedResidual):
@@ -67,6 +85,27 @@ class ElasticBlock(InvertedResidual):
         y = self.project.bn(pointwise(y, self.project.conv.weight[:, :middle]))
         return x + y if self.residual else y
 
+    def forward_gated(self, x: Tensor, gates: BlockGates) -> Tensor:
+        """Compute ``forward_choice``, or ``x`` without a block, at the block's full size, whatever is chosen.
+
+        A gated batch norm is 0 in the channels that are not chosen, and so are all activations of 0 that blocks use.
+        """
+        y = self.expand.act(self.expand.bn(pointwise(x, self.expand.conv.weight)))
+        y = depthwise(y, self._gated_weight(gates.kernels), self.position.stride)
+        y = self.depthwise.act(gated_batch_norm(self.depthwise.bn, y, gates.channels))
+        if self.position.se:
+            y = self.squeeze_excite.forward_gated(y, gates.squeezed)
+        y = gated_batch_norm(self.project.bn, pointwise(y, self.project.conv.weight), gates.block)
+        return x + y if self.residual else y
+
+    def _gated_weight(self, gates: Tensor) -> Tensor:
+        """Return the depthwise weight of the chosen kernel in the middle of the largest ``(middle, 1, k, k)``."""
+        largest, middle = self.kernels[-1], self.depthwise.conv.out_channels
+        weights = (
+            F.pad(self.depthwise_weight(kernel, middle), ((largest - kernel) // 2,) * 4) for kernel in self.kernels
+        )
+        return torch.stack([gate * weight for gate, weight in zip(gates, weights, strict=True)]).sum(0)
+
     @torch.no_grad()
     def fill(self, block: InvertedResidual, kernel: int, middle: int) -> None:
         """Copy the chosen weights and the batch norms' statistics into a plain block of that kernel and width."""
@@ -111,6 +150,13 @@ def sliced_batch_norm(bn: nn.BatchNorm2d, x: Tensor) -> Tensor:
         bn.momentum,
         bn.eps,
     )
+
+
+def gated_batch_norm(bn: nn.BatchNorm2d, x: Tensor, gates: Tensor) -> Tensor:
+    """Apply a batch norm to ``x`` and multiply each channel by its gate."""
+    assert bn.momentum is not None
+    weight, bias = bn.weight * gates, bn.bias * gates
+    return F.batch_norm(x, bn.running_mean, bn.running_var, weight, bias, bn.training, bn.momentum, bn.eps)
 
 
 def copy_batch_norm(source: nn.BatchNorm2d, target: nn.BatchNorm2d) -> None:

@@ -23,6 +23,12 @@ class ElasticSqueezeExcite(SqueezeExcite):
         scale: Tensor = self.gate(F.conv2d(y, weight_out[:width, :squeezed], bias_out[:width]))
         return x * scale
 
+    def forward_gated(self, x: Tensor, gates: Tensor) -> Tensor:
+        """Scale ``(n, channels, h, w)``, 0 where not chosen, by the channels inside whose gate is 1."""
+        y = self.act(self.reduce(self.pool(x))) * gates[:, None, None]
+        scale: Tensor = self.gate(self.expand(y))
+        return x * scale
+
     @torch.no_grad()
     def fill(self, squeeze: SqueezeExcite) -> None:
         """Copy the leading part of each weight into a plain, narrower one."""

@@ -37,6 +37,7 @@ class Setting:
     device: str
     batch_size: int | None
     epochs_scale: float
+    cuda_graphs: bool
 
     @cached_property
     def space(self) -> SearchSpace:
@@ -74,7 +75,7 @@ class Job:
         splits = load_splits(setting.data, size=max(space.resolutions), channels=space.preset.channels, need_train=True)
         supernet = train(
             space, splits, out / self.name, plan=self.plan, seed=self.seed, device=setting.device, only=only,
-            report=_print,
+            cuda_graphs=setting.cuda_graphs, report=_print,
         )  # fmt: skip
         content = {
             "method": self.method,
@@ -129,6 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     common.add_argument("--device", default="cpu")
     common.add_argument("--batch-size", type=int)
     common.add_argument("--epochs-scale", type=float, default=1.0)
+    common.add_argument("--cuda-graphs", action="store_true")
     jobs = parser.add_subparsers(dest="job", required=True)
     training = jobs.add_parser("train", parents=[common])
     training.add_argument("method", choices=METHODS)
@@ -143,7 +145,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.job == "report":
         report(options.out)
         return
-    setting = Setting(options.space, options.data, options.device, options.batch_size, options.epochs_scale)
+    setting = Setting(
+        options.space, options.data, options.device, options.batch_size, options.epochs_scale, options.cuda_graphs
+    )
     if options.job == "train":
         supernet_job(setting, options.method, options.seed).run(setting, options.out)
     elif options.job == "alone":

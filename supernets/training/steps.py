@@ -1,6 +1,7 @@
 """One step of training: its images, its subnets, and the loss that they learn from."""
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -17,6 +18,9 @@ from supernets.subnet import Subnet
 from supernets.supernet import Supernet
 from supernets.training.parallel import ALONE, Group
 from supernets.training.plan import TrainingPlan, TrainingStage
+
+Net = Callable[[Tensor], Tensor]
+"""Maps images to logits."""
 
 
 class Steps:
@@ -55,11 +59,27 @@ class Steps:
         images, labels = self._batch(indices, space, rng)
         candidates = [self.only] * stage.subnets if self.only else draw(space, stage, images.shape[-1], rng)
         optimizer.zero_grad(set_to_none=True)
+        taught_by = None if teacher is None else teacher[images.shape[-1]]
+        total = self._learn(images, labels, candidates, stage, taught_by)
+        self._update(optimizer, total)
+        return total
+
+    def _learn(
+        self, images: Tensor, labels: Tensor, candidates: Sequence[Candidate], stage: TrainingStage, teacher: Net | None
+    ) -> Tensor:
+        """Give the weights their gradients; return the mean loss of the candidates."""
+        nets = [functools.partial(self.supernet, candidate=candidate) for candidate in candidates]
+        return self._backward(images, labels, nets, stage, teacher)
+
+    def _backward(
+        self, images: Tensor, labels: Tensor, nets: Sequence[Net], stage: TrainingStage, teacher: Net | None
+    ) -> Tensor:
+        """Give the weights their gradients by each of ``nets`` in turn; return their mean loss."""
         total = torch.zeros((), device=self.device)
-        soft = None if teacher is None else self._teacher_probabilities(teacher[images.shape[-1]], images)
-        for candidate in candidates:
+        soft = None if teacher is None else self._teacher_probabilities(teacher, images)
+        for net in nets:
             with self._autocast(), self.group.whole_batch_norms():
-                logits = self.supernet(images, candidate).float()
+                logits = net(images).float()
             if stage.sandwich and soft is not None:
                 loss = F.cross_entropy(logits, soft)
             else:
@@ -68,10 +88,9 @@ class Steps:
                     loss = loss + stage.distillation * F.cross_entropy(logits, soft)
             if stage.sandwich and soft is None:  # the largest, which comes first
                 soft = logits.detach().softmax(dim=1)
-            loss = loss / len(candidates)
+            loss = loss / len(nets)
             loss.backward()
             total += loss.detach()
-        self._update(optimizer, total)
         return total
 
     def _update(self, optimizer: torch.optim.Optimizer, total: Tensor) -> None:
@@ -113,14 +132,14 @@ class Steps:
         return torch.cat([rows, count - 1 - rows.flip(0)])
 
     @torch.no_grad()
-    def _teacher_probabilities(self, teacher: Subnet, images: Tensor) -> Tensor:
+    def _teacher_probabilities(self, teacher: Net, images: Tensor) -> Tensor:
         with self._autocast():
             return teacher(images).float().softmax(dim=1)
 
     def _autocast(self) -> torch.autocast:
         """Return the context of forward passes: bfloat16 on a GPU that has it, float32 elsewhere."""
         has_it = self.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=has_it)
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=has_it, cache_enabled=False)  # each weight once
 
 
 @contextmanager

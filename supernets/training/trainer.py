@@ -26,6 +26,7 @@ from supernets.families import make_supernet
 from supernets.subnet import Subnet
 from supernets.supernet import ImageInfo, Supernet
 from supernets.training.checkpoint import RANDOM, Progress, load_checkpoint, run_identity, save_checkpoint
+from supernets.training.graphed import GraphedSteps, check_graphs
 from supernets.training.log import draw_curves
 from supernets.training.parallel import ALONE, Group
 from supernets.training.plan import TrainingPlan
@@ -49,6 +50,7 @@ def train(
     trained: Supernet | None = None,
     only: Candidate | None = None,
     group: Group = ALONE,
+    cuda_graphs: bool = False,
     checkpoint_seconds: float = 180.0,
     report: Report = lambda line: None,
 ) -> Supernet:
@@ -69,17 +71,20 @@ def train(
             same. ``plan.from_trained()`` is a plan for that.
         only: Train this subnet alone instead of those that the stages draw, at its own resolution.
         group: The processes that share each batch; the first of them writes.
+        cuda_graphs: Record each stage's step and replay it, on one GPU and in family mbconv; see ``graphed.py``.
         checkpoint_seconds: Time between two checkpoints within an epoch; at its end there is one in any case.
         report: Receives progress.
 
     Raises:
         DataError: ``splits`` has no training images, or too few for a batch.
         UsageError: ``out`` holds a run of another plan, space, seed, subnet or data set, or a process trains there; or
-            the batch cannot be shared or mixed; or ``trained`` is of another space.
+            the batch cannot be shared or mixed; or ``trained`` is of another space; or there can be no CUDA graphs.
         FileFormatError: ``out`` holds a damaged checkpoint.
         TrainingError: The loss or a weight is no longer finite.
     """
     images = _training_images(splits, plan, group, only)
+    if cuda_graphs:
+        check_graphs(torch.device(device), group)
     info = ImageInfo(splits.name, splits.classes, splits.mean, splits.std)
     supernet = make_supernet(space, info, seed)
     if trained is not None:
@@ -92,7 +97,9 @@ def train(
         if group.first:  # a new run has one too; the log may lack its last line
             save_checkpoint(out, supernet, identity, progress)
         group.wait()  # until all have read where the run stands
-        steps = Steps(supernet, images.to(torch.device(device)), plan, only, group)
+        images = images.to(torch.device(device))
+        eager = Steps(supernet, images, plan, only, group)
+        steps = GraphedSteps(supernet, images, plan, only) if cuda_graphs else eager
         run = Run(steps, splits, out, seed, identity, checkpoint_seconds, report, time.monotonic())
         _train_stage(run, progress)
         while progress.stage + 1 < len(plan.stages):

@@ -16,16 +16,44 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from search_spaces import Candidate
+from supernets import Supernet
+from supernets.gated import GatedForward
+from supernets.training.graphed import Recording
 
 try:
-    from sides import CLASSES, SIDE, OurSteps, TheirSteps, two_supernets
+    from sides import CLASSES, SIDE, OurSteps, TheirSteps, sgd, two_supernets
 except ImportError as error:
     sys.exit(f"{error}: the peer is not installed; pip install 'hwnas[peers]'")
 
 WARM_UP = 4
 Step = Callable[[torch.Tensor, torch.Tensor, Candidate], float]
+
+
+class RecordedSteps:
+    """Training steps here as ``nas train --cuda-graphs`` takes them."""
+
+    def __init__(self, net: Supernet):
+        self.net, self.optimizer, self.gated = net.train(), sgd(net), GatedForward(net)
+        self.recording: Recording | None = None
+
+    def step(self, images: torch.Tensor, labels: torch.Tensor, candidate: Candidate) -> float:
+        """Take one step; return the loss before it."""
+        inputs = images.contiguous(memory_format=torch.channels_last), labels
+        inputs = (*inputs, self.gated.stack([candidate], images.device)[0])
+        if self.recording is None:
+            self.recording = Recording(self._learn, inputs, self.net)
+        loss = self.recording.replay(inputs)
+        self.optimizer.step()
+        return float(loss)
+
+    def _learn(self, images: torch.Tensor, labels: torch.Tensor, gates: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cuda", torch.bfloat16, cache_enabled=False):
+            loss = F.cross_entropy(self.gated(images, gates).float(), labels)
+        loss.backward()
+        return loss.detach()
 
 
 def make_sides() -> dict[str, Step]:
@@ -35,6 +63,7 @@ def make_sides() -> dict[str, Step]:
         "ofa": TheirSteps(nets[0][0].cuda(), torch.contiguous_format).step,
         "ofa in channels_last": TheirSteps(nets[1][0].cuda(), torch.channels_last).step,
         "ours": OurSteps(nets[0][1].cuda().to(memory_format=torch.channels_last)).step,
+        "ours, CUDA graphs": RecordedSteps(nets[1][1].cuda().to(memory_format=torch.channels_last)).step,
     }
 
 
