@@ -12,6 +12,8 @@ from nas.export import Scorer, SearchJob
 from search_spaces import MBConvSpace, SearchSpace, get_space
 from supernets import ImageInfo, make_supernet, save_supernet
 
+CLASSES = ("circle", "cross", "square")
+
 
 @dataclass(frozen=True)
 class Tiny:

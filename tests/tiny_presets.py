@@ -63,7 +63,6 @@ keeps = 2
 distillation = 1.0
 extremes = 0.2
 """
-CLASSES = ("circle", "cross", "square")
 BOTTLENECK = """\
 schema_version = 1
 name = "tiny"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from tiny_calibration import PLAN
-from tiny_job import BOTTLENECK
+from tiny_presets import BOTTLENECK
 
 from latency_tables import get_device
 from latency_tables.device import DEVICES

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from photographs import PHOTOGRAPHS, photograph_folder
-from tiny_job import PRESET
+from tiny_presets import PRESET
 
 from latency_tables.device import DEVICES
 from nas.cli.main import main

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_job import CLASSES, PRESET, invented_scorer, make_images
+from tiny_job import CLASSES, invented_scorer, make_images
+from tiny_presets import PRESET
 
 from latency_tables.simulated import SimulatedDevice
 from nas.cli.main import main

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from ssh_server import shared_server
-from tiny_job import PRESETS, Invented, Tiny, invented_scorer, make_tiny
+from tiny_job import Invented, Tiny, invented_scorer, make_tiny
+from tiny_presets import PRESETS
 
 from latency_tables.device import DEVICES, list_devices
 from nas.cli.main import main

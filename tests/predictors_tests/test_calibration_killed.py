@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny_job import PRESET
+from tiny_presets import PRESET
 
 COMMAND = """
 import sys
