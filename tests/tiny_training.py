@@ -4,6 +4,9 @@ from dataclasses import replace
 
 import torch
 
+from nas.search.training import Costs, Schedule, SupernetTraining
+from search_spaces import SearchSpace
+from supernets import ImageInfo, make_supernet
 from supernets.datasets import ImageSet, Splits
 from supernets.training import TrainingPlan, TrainingStage
 
@@ -37,3 +40,17 @@ def tiny_splits(train: int = 48) -> Splits:
     """Return such images in four parts."""
     parts = (bright_images(count, seed) for seed, count in enumerate((train, 12, 12, 12)))
     return Splits(*parts, "brightness", (0.5,), (0.3,))
+
+
+BRIEF = Schedule(warmup=1, steps=2, every=1, learning_rate=0.01, batch_size=2)
+
+
+def noise_training(space: SearchSpace, costs: Costs) -> SupernetTraining:
+    """Return what strategies that train work on: an untrained supernet of a space, and images of noise."""
+    generator, channels, classes = torch.Generator().manual_seed(0), space.preset.channels, space.preset.classes
+    side = max(space.resolutions)
+    pixels = torch.randint(0, 256, (8, channels, side, side), dtype=torch.uint8, generator=generator)
+    names = tuple(map(str, range(classes)))
+    images = ImageSet(pixels, torch.arange(8) % classes, names)
+    net = make_supernet(space, ImageInfo("noise", names, (0.5,) * channels, (0.3,) * channels))
+    return SupernetTraining(net, space, images, images, costs, BRIEF)

@@ -78,6 +78,10 @@ def search(
     strategy: Annotated[
         str, typer.Option("--strategy", metavar="NAME", help="How to search; `nas strategies` lists them.")
     ] = "evolution",
+    from_scratch: Annotated[
+        bool,
+        typer.Option("--from-scratch", help="Let a strategy that trains begin with random weights."),
+    ] = False,
     budget: Annotated[
         int | None,
         typer.Option(
@@ -148,6 +152,7 @@ def search(
         objectives=DEFAULT if one_for_all else objectives,
         confident=confident and not several,
         strategy=strategy,
+        from_scratch=from_scratch,
         budget=budget or (STUDY_BUDGET if storage_url(storage) else BUDGET),
         seed=seed,
         finalists=finalists,

@@ -52,7 +52,12 @@ def count_correct(
 
 
 def matching_splits(
-    data: str | Path | None, info: ImageInfo, size: int, progress: Progress = lambda done, total: None
+    data: str | Path | None,
+    info: ImageInfo,
+    size: int,
+    progress: Progress = lambda done, total: None,
+    *,
+    need_train: bool = False,
 ) -> Splits:
     """Load the images that a network was trained for.
 
@@ -62,12 +67,13 @@ def matching_splits(
         info: What the network was trained on.
         size: Side in pixels.
         progress: Called with (images read, images in all) while a folder is read.
+        need_train: Whether training images are wanted.
 
     Raises:
         DataError: The images have other classes.
     """
     found = info.dataset if data is None and info.dataset in DATA_SETS else data
-    splits = load_splits(found, size=size, channels=info.channels, progress=progress)
+    splits = load_splits(found, size=size, channels=info.channels, need_train=need_train, progress=progress)
     if splits.classes != info.classes:
         where = f"data {found}" if found is not None else f"the shipped data set {splits.name}"
         raise DataError(

@@ -8,6 +8,7 @@ from latency_tables import FULL, Device, MeasuringPlan
 from nas.defaults import BUDGET, FINALISTS, MOST_FINALISTS, SPACE
 from nas.errors import UsageError
 from nas.export.goal import DEFAULT, Goal
+from nas.search import TRAINING
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class SearchJob:
         objectives: What to make large or small: names of ``goal.FIGURES``.
         confident: Whether the upper end of the predicted interval must be within the latency budget.
         strategy: Name of the search strategy.
+        from_scratch: Whether a strategy that trains begins with random weights, not with the supernet's.
         budget: Candidates to score.
         seed: Of everything random.
         finalists: Networks of the predicted front to verify.
@@ -45,6 +47,7 @@ class SearchJob:
     objectives: tuple[str, ...] = DEFAULT
     confident: bool = False
     strategy: str = "evolution"
+    from_scratch: bool = False
     budget: int = BUDGET
     seed: int = 0
     finalists: int = FINALISTS
@@ -63,6 +66,11 @@ class SearchJob:
             raise UsageError(f"storage {self.storage} is in the output folder {self.out}; put it elsewhere")
         if self.untrained and self.data is not None:
             raise UsageError(f"images {self.data} for untrained weights; name the supernet, or leave out the images")
+        trains = self.strategy in TRAINING
+        if trains and self.untrained:
+            raise UsageError(f"strategy {self.strategy!r} trains, without weights and images; name a supernet")
+        if self.from_scratch and not trains:
+            raise UsageError(f"from scratch with strategy {self.strategy!r}; allowed: {', '.join(TRAINING)}")
 
     @property
     def goal(self) -> Goal:

@@ -49,6 +49,7 @@ from nas.export.scoring import LatencyPredictor, Predictor, Scorer, open_superne
 from nas.export.shared import SharedOutcome, write_shared
 from nas.search import Scored, SearchResult
 from nas.search.result import front_of
+from nas.search.training import check_family
 from search_spaces import Candidate, Genes, SearchSpace
 from supernets import Supernet
 
@@ -145,6 +146,7 @@ def _settings(
     space = common_space(supernet, fleet.devices)
     if scorers is None:
         space = known_space(job, space, supernet, progress)
+    check_family(job.strategy, space)
     splits = read_images(job, supernet, progress)
     for name, own in fleet.jobs.items():
         clock = Clock()
@@ -156,7 +158,7 @@ def _settings(
 
 def _search_own(setting: Setting, progress: Progress) -> SearchResult:
     job = setting.job
-    problem = replace(job.goal.problem(setting.space), evaluate=setting.scores)
+    problem = setting.scored(job.goal.problem(setting.space), setting.scores)
     try:
         with setting.clock.stage("search"):
             return find_front(job, problem, progress)
@@ -179,7 +181,7 @@ def _search_shared(
     problem = fleet.goal.problem(first.space)
     floor = {} if accuracy is None else {"accuracy": (accuracy, None)}
     score = partial(fleet.goal.scores, scorer=scorer, costs=first.costs)
-    problem = replace(problem, evaluate=score, constraints={**problem.constraints, **floor})
+    problem = first.scored(replace(problem, constraints={**problem.constraints, **floor}), score)
     result = find_front(fleet.job, problem, progress)
     genes = np.concatenate([one.genes for one in best.values()])
     return front_of(problem, Scored.join([result.front, Scored(genes, problem.score(genes))])), result.evaluated

@@ -38,10 +38,11 @@ from nas.export.scoring import (
     scorer_of,
 )
 from nas.export.untrained import INPUTS, WARNING, random_splits
-from nas.search import Problem, Scored, SearchResult, check_search, search
+from nas.search import TRAINING, Problem, Scored, SearchResult, check_search, search
 from nas.search.problem import Scores
+from nas.search.training import SCRATCH, TRAINED, Costs, SupernetTraining, check_family
 from search_spaces import Candidate, Genes, SearchSpace, make_space
-from supernets import Supernet, supernet_folder
+from supernets import Supernet, make_supernet, supernet_folder
 from supernets.datasets import Splits
 
 
@@ -79,6 +80,16 @@ class Setting:
         """Return what the search needs of genes ``(n, num_genes)``."""
         return self.job.goal.scores(genes, self.scorer, self.costs)
 
+    def scored(self, problem: Problem, scores: Costs) -> Problem:
+        """Return a problem with its scores and, for a strategy that trains, images and weights."""
+        train, scratch, supernet = self.splits.train, self.job.from_scratch, self.supernet
+        if self.job.strategy not in TRAINING or train is None:
+            return replace(problem, evaluate=scores)
+        begun = make_supernet(supernet.space, supernet.info, self.job.seed) if scratch else supernet
+        schedule = (SCRATCH if scratch else TRAINED).within(len(train))
+        training = SupernetTraining(begun, self.space, train, self.splits.validation, scores, schedule)
+        return replace(problem, evaluate=scores, training=training)
+
 
 def run_search(job: SearchJob, progress: Progress = NO_PROGRESS, scorer: Scorer | None = None) -> Outcome:
     """Run the whole job and write ``result.json``, ``pareto.png`` and the bundles into ``job.out``.
@@ -112,13 +123,14 @@ def _find(job: SearchJob, supernet: Supernet, progress: Progress, scorer: Scorer
         space = known_space(job, space, supernet, progress)
     problem = job.goal.problem(space)
     check_search(problem, job.strategy, job.budget, job.seed, job.storage)
+    check_family(job.strategy, space)
     splits = read_images(job, supernet, progress)
     with clock.stage("calibrate"):
         if scorer is None:
             scorer = load_scorer(job, space, supernet, progress)
     setting = Setting(job, supernet, splits, space, scorer, clock)
     with clock.stage("search"):
-        result = find_front(job, replace(problem, evaluate=setting.scores), progress)
+        result = find_front(job, setting.scored(problem, setting.scores), progress)
         candidates = pick_finalists(space, result.front, count=job.finalists, limit_ms=job.limit_ms)
     return verified_outcome(setting, candidates, result.history, progress)
 
@@ -191,7 +203,8 @@ def read_images(job: SearchJob, supernet: Supernet, progress: Progress) -> Split
     """Return the job's images; random ones where the weights are untrained."""
     size = max(supernet.space.resolutions)
     if not job.untrained:
-        return matching_splits(job.data, supernet.info, size, progress.part("read images"))
+        report, need_train = progress.part("read images"), job.strategy in TRAINING
+        return matching_splits(job.data, supernet.info, size, report, need_train=need_train)
     progress.note(f"{WARNING}; batch norms and checks are of {INPUTS}")
     return random_splits(supernet, size, job.seed)
 
@@ -218,7 +231,8 @@ def find_front(job: SearchJob, problem: Problem, progress: Progress = NO_PROGRES
         progress.front(front)
         report(evaluated, job.budget)
 
-    with threadpool_limits(1):  # the predictors' products are too small to share: threads would wait for each other
+    # The predictors' products are too small to share: threads would wait for each other. A training's are not.
+    with threadpool_limits(None if job.strategy in TRAINING else 1):
         return search(problem, job.strategy, job.budget, job.seed, job.storage, progress=seen)
 
 

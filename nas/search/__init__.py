@@ -3,10 +3,11 @@
 from nas.search.loop import check_search, search
 from nas.search.problem import Problem, Space
 from nas.search.result import Choice, Scored, SearchResult
-from nas.search.strategy import STRATEGIES, Strategy, get_strategy, list_strategies
+from nas.search.strategy import STRATEGIES, TRAINING, Strategy, get_strategy, list_strategies
 
 __all__ = [
     "STRATEGIES",
+    "TRAINING",
     "Choice",
     "Problem",
     "Scored",

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nas.errors import UsageError
 from nas.search.fronts import Losses
+
+if TYPE_CHECKING:
+    from nas.search.training import Trainable  # takes a second to import, and few strategies train
 
 Genes = NDArray[np.int8]
 Scores = dict[str, NDArray[np.float64]]
@@ -70,6 +73,7 @@ class Problem:
             holds are compared with new ones before they are believed.
         screen: The scores of the constraints alone, where they cost much less than ``evaluate``; a strategy may draw
             more candidates than it proposes, and propose those that meet them.
+        training: Weights and images, for strategies that train while they search; None where there are scores alone.
 
     Raises:
         UsageError: No objective, an unknown direction, or bounds that are crossed or not numbers.
@@ -81,6 +85,7 @@ class Problem:
     evaluate: Callable[[Genes], Mapping[str, NDArray[np.floating]]]
     repeatable: bool = True
     screen: Callable[[Genes], Mapping[str, NDArray[np.floating]]] | None = None
+    training: "Trainable | None" = None
 
     def __post_init__(self) -> None:
         if not self.objectives:

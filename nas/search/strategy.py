@@ -33,6 +33,8 @@ class StrategyFactory(Protocol):
         """Build it for ``budget`` evaluations in all."""
 
 
+TRAINING = {"proxyless": ("mbconv",), "proxyless:reinforce": ("mbconv",)}
+"""Strategies that need a problem's ``training``, and the families of spaces that they can train."""
 OPTUNA = "optuna:"  # what names begin with that end in one of Optuna's samplers, those below or any other
 
 OPTUNA_TARGET = "nas.search.optuna_samplers:OptunaStrategy"
@@ -59,6 +61,12 @@ STRATEGIES.register(
     "nas.search.entropy:MaximumEntropy",
     "training-free: the most expressive within limits (MAE-NAS)",
     "4 µs",
+)
+STRATEGIES.register(
+    "proxyless", "nas.search.proxyless:Proxyless", "one network for one latency: trains as it searches", "minutes once"
+)
+STRATEGIES.register(
+    "proxyless:reinforce", "nas.search.proxyless:ProxylessReinforce", "the same by rewards", "minutes once"
 )
 STRATEGIES.register("optuna:nsgaii", OPTUNA_TARGET, "comparison: Optuna's NSGA-II", "4 ms")
 STRATEGIES.register("optuna:nsgaiii", OPTUNA_TARGET, "many objectives: Optuna's NSGA-III", "4 ms")

@@ -1,12 +1,17 @@
 """A small space and its true front, for tests of strategies: yours as well as ours."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from nas.search.problem import Genes, Problem
+from nas.search.problem import Genes, Problem, Scores
 from nas.search.result import Scored, front_of
+from nas.search.training import Paths, Schedule
+from supernets.paths import Gate
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,74 @@ def toy_problem(
         latency = 0.5 + np.where(there, cost[blocks, genes[:, 1:]], 0).sum(axis=1)
         return {"accuracy": 1 - 0.5 * np.exp(-(chain + both)), "latency_ms": latency}
 
-    return Problem(space, objectives or {"accuracy": "max", "latency_ms": "min"}, constraints or {}, evaluate)
+    training = ToyTraining(space, worth, pairs, evaluate)
+    return Problem(
+        space, objectives or {"accuracy": "max", "latency_ms": "min"}, constraints or {}, evaluate, training=training
+    )
+
+
+@dataclass(frozen=True)
+class ToyTraining:
+    """For strategies that train: a loss that is linear in the log of 1 − accuracy, and one weight.
+
+    Attributes:
+        space: The chains.
+        worth: Of each block and kind, ``(blocks, choices)``.
+        pairs: Of each block's kind and the next one's, ``(blocks, choices, choices)``, the first unused.
+        evaluate: Scores.
+        schedule: How long to train.
+    """
+
+    space: ToySpace
+    worth: NDArray[np.float64]
+    pairs: NDArray[np.float64]
+    evaluate: Callable[[Genes], Scores]
+    schedule: Schedule = field(default=Schedule(warmup=4, steps=40, every=1, learning_rate=0.1))
+
+    def paths(self) -> Paths:
+        """Return the chain's paths."""
+        return ToyPaths(self)
+
+
+class ToyPaths:
+    """The paths of a chain: how many blocks are left out, then the kind of each block."""
+
+    def __init__(self, training: ToyTraining):
+        self._training, self._space = training, training.space
+        self.schedule = training.schedule
+        self.counts: tuple[int, ...] = tuple(training.space.cardinalities.tolist())
+        self.weight = nn.Parameter(torch.zeros(()))
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """Return the one weight, which is best at 1."""
+        return [self.weight]
+
+    def loss(self, gates: Sequence[Gate], rng: np.random.Generator, *, held_out: bool) -> tuple[Tensor, float]:
+        """Return the loss and the accuracy of gated kinds and depths."""
+        depths, *kinds = (_dense(gate, count) for gate, count in zip(gates, self.counts, strict=True))
+        worth, pairs = torch.from_numpy(self._training.worth), torch.from_numpy(self._training.pairs)
+        total, ends = torch.zeros((), dtype=torch.float64), []
+        for block, kind in enumerate(kinds):
+            total = total + kind @ worth[block]
+            if block:
+                total = total + kinds[block - 1] @ pairs[block] @ kind
+            ends.append(total)
+        value = depths @ torch.stack(ends[::-1])
+        return (1 - self.weight) ** 2 - value / 4, 1 - 0.5 * float(torch.exp(-value.detach()))
+
+    def genes(self, picks: NDArray[np.integer]) -> Genes:
+        """Return the rows of options: the genes themselves."""
+        return self._space.canonical(picks)
+
+    def costs(self, genes: Genes) -> Mapping[str, NDArray[np.float64]]:
+        """Return the scores."""
+        return self._training.evaluate(genes)
+
+
+def _dense(gate: Gate, count: int) -> Tensor:
+    """Return the weight of every option of a gate, ``(count,)``."""
+    zero = torch.zeros((), dtype=torch.float64)
+    return torch.stack([torch.as_tensor(gate.get(option, zero), dtype=torch.float64) for option in range(count)])
 
 
 def true_front(problem: Problem, space: ToySpace) -> Scored:

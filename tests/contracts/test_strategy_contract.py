@@ -1,9 +1,11 @@
 """What every search strategy owes its user. A new strategy is one more line in STRATEGIES."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_training import noise_training
 
 from nas.errors import InfeasibleError
 from nas.search import Problem, get_strategy, list_strategies, search
@@ -20,6 +22,8 @@ STRATEGIES = {  # to how many candidates a test may ask of it; below SLOW, the t
     "linas": 100,
     "rl": 200,
     "entropy": 600,
+    "proxyless": 600,
+    "proxyless:reinforce": 600,
     "optuna:nsgaii": 100,
     "optuna:nsgaiii": 100,
     "optuna:tpe": 60,
@@ -144,7 +148,7 @@ def test_the_front_is_what_the_definition_says(name: str, objectives: dict, cons
     def evaluate(genes: np.ndarray) -> dict[str, np.ndarray]:
         return {**plain.evaluate(genes), "size_mb": genes[:, 1:].sum(axis=1).astype(float)}
 
-    problem = Problem(SPACE, objectives, constraints, evaluate)
+    problem = Problem(SPACE, objectives, constraints, evaluate, training=replace(plain.training, evaluate=evaluate))
     result = search(problem, name, budget=few(name, 300))
     losses, violations = problem.losses(result.history.scores), problem.violations(result.history.scores)
     expected = {
@@ -178,14 +182,14 @@ def test_an_interrupted_search_goes_on_to_the_same_result(name: str, share: floa
 
     state = tmp_path / "state.npz"
     with pytest.raises(KeyboardInterrupt):
-        search(Problem(SPACE, BOTH, {}, until_interrupted), name, budget=budget, seed=5, storage=state)
+        search(replace(problem, evaluate=until_interrupted), name, budget=budget, seed=5, storage=state)
     calls = []
 
     def counted(genes: np.ndarray) -> dict[str, np.ndarray]:
         calls.append(len(genes))
         return dict(problem.evaluate(genes))
 
-    resumed = search(Problem(SPACE, BOTH, {}, counted), name, budget=budget, seed=5, storage=state)
+    resumed = search(replace(problem, evaluate=counted), name, budget=budget, seed=5, storage=state)
     undisturbed = search(problem, name, budget=budget, seed=5)
     assert budget - scored <= sum(calls) <= budget - scored + CHECKED  # of what is stored, the first few
     np.testing.assert_array_equal(resumed.history.genes, undisturbed.history.genes)
@@ -201,6 +205,7 @@ def test_it_searches_the_default_space(name: str) -> None:
         return {"accuracy": codes.sum(axis=1) / 1e4, "latency_ms": (codes > 0).sum(axis=1) + 1.0}
 
     budget = few(name, 600)
-    result = search(Problem(space, BOTH, {}, evaluate), name, budget=budget)
+    problem = Problem(space, BOTH, {}, evaluate, training=noise_training(space, evaluate))
+    result = search(problem, name, budget=budget)
     np.testing.assert_array_equal(result.front.genes, space.canonical(result.front.genes))
     assert result.evaluated == budget

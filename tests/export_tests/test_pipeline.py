@@ -18,6 +18,7 @@ from nas.export import Outcome, Progress, load_bundle, run_search
 from nas.export.evaluation import evaluate_bundle
 from nas.export.finalists import in_one_precision
 from nas.export.result import read_result
+from nas.search import TRAINING
 from search_spaces import Candidate, get_space
 from supernets import Subnet
 from supernets.datasets import load_splits
@@ -259,3 +260,35 @@ def test_a_state_inside_the_output_folder_is_refused(tiny: Tiny, tmp_path: Path)
 
 def test_the_result_is_plain_json(outcome: Outcome, folder: Path) -> None:
     assert json.loads((folder / "result.json").read_text())["schema"] == "search-result"
+
+
+@pytest.mark.parametrize("strategy", TRAINING)
+@pytest.mark.parametrize("from_scratch", [False, True])
+def test_a_strategy_that_trains_is_given_images_and_weights(
+    strategy: str, from_scratch: bool, tiny: Tiny, tmp_path: Path
+) -> None:
+    job = tiny_job(tiny, tmp_path / "out", strategy=strategy, from_scratch=from_scratch, budget=20, finalists=1)
+    assert run_search(job, scorer=invented_scorer(tiny.space)).evaluated == 20
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"from_scratch": True}, "from scratch with strategy 'evolution'; allowed: proxyless, "),
+        (
+            {"untrained": True, "data": None, "strategy": "proxyless"},
+            "'proxyless' trains, without weights and images; ",
+        ),
+    ],
+)
+def test_training_without_what_it_takes_is_refused(
+    changes: dict[str, Any], message: str, tiny: Tiny, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        tiny_job(tiny, tmp_path / "out", **changes)
+
+
+def test_a_family_that_a_strategy_cannot_train_is_refused_before_the_device_is_calibrated(tmp_path: Path) -> None:
+    tiny = make_tiny(tmp_path, "bottleneck")
+    with pytest.raises(UsageError, match="strategy 'proxyless' on 'tiny', whose family is 'bottleneck'; allowed: mb"):
+        run_search(tiny_job(tiny, tmp_path / "out", strategy="proxyless"))
