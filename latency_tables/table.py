@@ -143,7 +143,7 @@ class LatencyTable:
 
         Raises:
             FileFormatError: A file is missing, damaged, of another space, or an entry is missing, negative or not
-            finite.
+                finite.
         """
         identity = read_identity(path.with_suffix(".json"))
         if (identity.space_digest, identity.precisions) != (space.preset.digest, space.precisions):
