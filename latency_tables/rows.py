@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from latency_tables.measurement import NOISY, OK, Floats
+from latency_tables.measurement import NOISY, OK, Floats, Measurement
 from latency_tables.table import MEND
 from nas.errors import FileFormatError
 from nas.files import append_lines, read_bytes
@@ -43,6 +43,17 @@ class MeasuredRow:
     rounds: int
     quality: str
     genes: tuple[int, ...]
+
+
+def measured_row(
+    role: str, genes: Genes | Sequence[int], measurement: Measurement, *, baseline_ms: float, seconds: float
+) -> MeasuredRow:
+    """Return the row of a measurement; the other arguments are as in the row."""
+    shared = {
+        name: getattr(measurement, name) for name in MeasuredRow.__dataclass_fields__ if hasattr(measurement, name)
+    }
+    own = tuple(map(int, genes))
+    return MeasuredRow(role=role, genes=own, baseline_ms=baseline_ms, seconds=seconds, **shared)
 
 
 def append_rows(path: Path, rows: Sequence[MeasuredRow]) -> None:

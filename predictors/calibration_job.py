@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from latency_tables import Device, Measurement, MeasuringPlan
+from latency_tables import Device, MeasuringPlan
 from latency_tables.builder import timing_model
 from latency_tables.costs import Images
 from latency_tables.design import distinct, searched_networks, spread_networks, without
 from latency_tables.features import cost_features
 from latency_tables.measurement import OK
 from latency_tables.regression import MIN_NETWORKS, CostRegression
-from latency_tables.rows import MeasuredRow, append_rows, genes_of, latencies_of, read_rows
+from latency_tables.rows import MeasuredRow, append_rows, genes_of, latencies_of, measured_row, read_rows
 from latency_tables.table import MEND
 from nas.errors import FileFormatError, UsageError
 from predictors.calibration_report import CalibrationReport, LatencyErrors
@@ -191,7 +191,7 @@ class CalibrationJob:
         )
         took, baseline = self._elapsed() - since, baseline or next(iter(measured.values())).reference_ms
         rows = [
-            _row(role, genes, measurement, baseline, took / len(models))
+            measured_row(role, genes, measurement, baseline_ms=baseline, seconds=took / len(models))
             for (role, genes), measurement in zip(models, measured.values(), strict=True)
         ]
         append_rows(self.path, rows)
@@ -238,15 +238,6 @@ class CalibrationJob:
 
 def _errors(predictor: LatencyPredictor, rows: list[MeasuredRow]) -> LatencyErrors:
     return LatencyErrors.of(predictor.predict(genes_of(rows)), latencies_of(rows))
-
-
-def _row(
-    role: str, genes: tuple[int, ...], measurement: Measurement, baseline_ms: float, seconds: float
-) -> MeasuredRow:
-    shared = {
-        name: getattr(measurement, name) for name in MeasuredRow.__dataclass_fields__ if hasattr(measurement, name)
-    }
-    return MeasuredRow(role=role, genes=genes, baseline_ms=baseline_ms, seconds=seconds, **shared)
 
 
 def _check_rows(path: Path, rows: Sequence[MeasuredRow], space: SearchSpace) -> None:

@@ -1,0 +1,91 @@
+"""Once-for-all's subnets for a device: the front of predicted latency and of accuracy as measured on ImageNet.
+
+Accuracy is what once-for-all's released predictor answers, brought to accuracies measured on ImageNet's validation
+images (DyNAS-T's, fp32, 224 pixels); its 90 % interval was found there, so subnets of other sizes are not searched.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from imagenet_networks import IMAGES, PRECISIONS, SPACE, Network
+from numpy.typing import NDArray
+
+from latency_tables import Device
+from nas.export.choose import spread_over
+from nas.search import Problem, Scored, search
+from predictors.calibration import calibrate
+from predictors.latency import LatencyPredictor
+from predictors.ofa_accuracy import OFAAccuracyPredictor, import_ofa_predictor
+from predictors.ofa_measured import read_measured
+from search_spaces import Genes, SearchSpace, get_space, make_space
+from search_spaces.space import RESOLUTION
+
+PREDICTOR, MEASURED = "acc_predictor_mbv3.npz", "dynast_ofa_mbv3_w10_imagenet.csv.gz"
+PIXELS = (224,)
+SECONDS = 300.0  # of a calibration, as `nas calibrate --space ofa-mbv3 --seconds 300`
+
+
+def accuracy_predictor(data: Path) -> OFAAccuracyPredictor:
+    """Return the released predictor, brought to the measured accuracies, from the folder with both."""
+    predictor = import_ofa_predictor(data / PREDICTOR)
+    return predictor.calibrate(*read_measured(data / MEASURED, predictor.space))
+
+
+def latency_predictor(device: Device, space: SearchSpace) -> LatencyPredictor:
+    """Return what predicts a device's latencies: from its calibration in the cache, or a new one."""
+
+    def say(stage: str, done: int, total: int) -> None:
+        print(f"{stage} {device.name}: {done} of {total} s", file=sys.stderr, flush=True)
+
+    return calibrate(device, space, **vars(IMAGES), seconds=SECONDS, progress=say).predictor
+
+
+def ofa_networks(device: Device, accuracy: OFAAccuracyPredictor, *, count: int, budget: int) -> list[Network]:
+    """Return subnets spread over a device's front, for each precision that it executes.
+
+    Args:
+        device: The device.
+        accuracy: Predicts.
+        count: Subnets of each front.
+        budget: Candidates that each search scores.
+    """
+    preset = get_space(SPACE).preset
+    whole = make_space(preset, [name for name in PRECISIONS if name in device.precisions])
+    part = make_space(replace(preset, resolutions=PIXELS), PRECISIONS[:1])
+    latency, found = latency_predictor(device, whole), []
+    for precision in whole.precisions:
+
+        def score(genes: Genes, precision: str = precision) -> dict[str, NDArray[np.float64]]:
+            rows = whole.with_precision(moved(genes, part, whole), precision)
+            return {
+                "accuracy": np.asarray(accuracy.predict(moved(genes, part, accuracy.space)).mean, np.float64),
+                "latency_ms": np.asarray(latency.predict(rows).mean, np.float64),
+            }
+
+        front = search(Problem(part, {"accuracy": "max", "latency_ms": "min"}, {}, score), budget=budget).front
+        found += _networks(front, precision, accuracy, (part, whole), count)
+    return found
+
+
+def _networks(
+    front: Scored, precision: str, accuracy: OFAAccuracyPredictor, spaces: Sequence[SearchSpace], count: int
+) -> list[Network]:
+    part, whole = spaces
+    rows = front.take(spread_over(front.scores["latency_ms"], front.scores["accuracy"], count)).genes
+    predicted = accuracy.predict(moved(rows, part, accuracy.space))
+    genes = whole.with_precision(moved(rows, part, whole), precision)
+    return [
+        Network(one.id, "ofa", precision, "", float(mean), float(low), one.resolution, one.to_dict())
+        for one, mean, low in zip(map(whole.candidate, genes), predicted.mean, predicted.low, strict=True)
+    ]
+
+
+def moved(genes: Genes, space: SearchSpace, other: SearchSpace) -> Genes:
+    """Return the rows, in ``other``, of networks of ``space``: the same choices but for the menus of sizes."""
+    places = np.array([other.resolutions.index(pixels) for pixels in space.resolutions], np.int8)
+    rows = genes.copy()
+    rows[:, RESOLUTION] = places[genes[:, RESOLUTION]]
+    return rows
