@@ -162,6 +162,21 @@ class LatencyTable:
             raise FileFormatError(f"{path}: entry {' '.join(next(iter(found)))} is not of space {space.name!r}; {MEND}")
         return table, identity
 
+    def part(self, space: SearchSpace) -> "LatencyTable":
+        """Return the table of a space that is this one with fewer sizes and precisions.
+
+        Raises:
+            ValueError: It has a choice that this one lacks.
+        """
+        known = {part.key: array[at] for part, array, at in self.entries()}
+        found = LatencyTable.zeros(space)
+        found.constant_ms[0] = self.constant_ms[0]
+        for part, array, at in found.entries():
+            if part.key not in known:
+                raise ValueError(f"{space.name} is no part of {self.space.name}: it has {' '.join(part.key)}")
+            array[at] = known[part.key]
+        return found
+
     @classmethod
     def zeros(cls, space: SearchSpace) -> "LatencyTable":
         """Return a table of ``space`` in which nothing costs anything."""

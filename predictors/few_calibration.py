@@ -141,7 +141,7 @@ def calibrate_few(
         return found
     begun, images = time.perf_counter(), Images(channels, classes)
     genes = spread_networks(space, networks, np.random.default_rng(seed))
-    models = {str(number): timing_model(space, row, images) for number, row in enumerate(genes)}
+    models = {str(number): timing_model(space, row, images, device.quantization) for number, row in enumerate(genes)}
     tell: Listener = progress or _silent
     measured = device.measure_many(
         models, plan=JUDGING, seed=seed, note=note, progress=lambda done, total: tell(STAGE, done, total)

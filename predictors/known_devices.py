@@ -1,15 +1,16 @@
 """Tables of other devices for a space: those that ship, and those of calibrations in the user's cache."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import latency_tables
 from latency_tables import Device, LatencyTable
 from latency_tables.costs import Images
-from latency_tables.table import read_identity
+from latency_tables.table import TableIdentity, read_identity
 from nas.errors import FileFormatError
 from nas.files import cache_dir
-from search_spaces import SearchSpace
+from search_spaces import SearchSpace, get_space, list_spaces, make_space
 
 SHIPPED = Path(latency_tables.__file__).parent / "tables"
 
@@ -19,21 +20,36 @@ def known_tables(
 ) -> dict[str, LatencyTable]:
     """Return the tables of devices other than ``device``, by name and fingerprint.
 
-    Only of the same space, menu of precisions and images, and none modelled for a device that is measured. A file that
-    is damaged is passed over: it is another device's affair.
+    Only of the same space, or of one that it is a part of (fewer precisions; of a space that ships also fewer sizes),
+    of the same images, and none modelled for a device that is measured. A file that is damaged is passed over: it is
+    another device's affair.
     """
     found: dict[str, LatencyTable] = {}
     for name, path in _files(space, shipped):
         try:
             identity = read_identity(path.with_suffix(".json"))
-            same = (identity.space_digest, identity.precisions) == (space.preset.digest, space.precisions)
-            same &= (identity.channels, identity.classes) == (images.channels, images.classes)
+            whole = _whole(identity, space)
+            same = (identity.channels, identity.classes) == (images.channels, images.classes)
             same &= bool(identity.device.get("simulated")) == device.simulated
-            if same and identity.fingerprint != device.fingerprint:
-                found.setdefault(f"{name} {identity.fingerprint[:6]}", LatencyTable.load(path, space)[0])
+            if whole is not None and same and identity.fingerprint != device.fingerprint:
+                found.setdefault(f"{name} {identity.fingerprint[:6]}", LatencyTable.load(path, whole)[0].part(space))
         except FileFormatError:
             continue
     return found
+
+
+def _whole(identity: TableIdentity, space: SearchSpace) -> SearchSpace | None:
+    """Return the space that a table is of, if ``space`` is that or a part of it; else None."""
+    preset = space.preset
+    if identity.space_digest != preset.digest:
+        if identity.space not in list_spaces():
+            return None
+        preset = get_space(identity.space).preset
+        alike = replace(preset, resolutions=space.preset.resolutions).digest == space.preset.digest
+        if preset.digest != identity.space_digest or not alike:
+            return None
+    part = set(space.precisions) <= set(identity.precisions) and set(space.resolutions) <= set(preset.resolutions)
+    return make_space(preset, identity.precisions) if part else None
 
 
 def _files(space: SearchSpace, shipped: Path) -> Iterator[tuple[str, Path]]:

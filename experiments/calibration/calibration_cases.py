@@ -54,8 +54,8 @@ class Case:
 
     def calibrate(self) -> Calibration:
         """Return the calibration in the cache, or make it as ``nas calibrate`` does."""
-        seconds = SECONDS.get(self.space.name)
-        return calibrate(self.device, self.space, **vars(self.images), seconds=seconds, progress=_say)
+        _say(f"calibrate {self.device_name} for {self.space.name}")
+        return calibrate(self.device, self.space, **vars(self.images), seconds=SECONDS.get(self.space.name))
 
     def calibration(self) -> Calibration:
         """Return the calibration that an earlier process has made."""
@@ -96,7 +96,8 @@ class Case:
         for start in range(0, len(wanted), BATCH):
             batch = [wanted[place] for place in order[start : start + BATCH]]
             self._measure_together(session, start, batch)
-            _say(f"{self.space.name} on {self.device_name}, session {session}", start + len(batch), len(wanted))
+            done = f"{start + len(batch)} of {len(wanted)}"
+            _say(f"{self.space.name} on {self.device_name}, session {session}: {done}")
 
     def _measure_together(self, session: int, number: int, batch: Sequence[tuple[str, Genes]]) -> None:
         baseline = self.calibration().reference_ms
@@ -129,5 +130,5 @@ def pairs_of(first: Sequence[MeasuredRow], second: Sequence[MeasuredRow]) -> tup
     return pairs[:, 0], pairs[:, 1]
 
 
-def _say(stage: str, done: int, total: int) -> None:
-    print(f"{stage}: {done} of {total}", file=sys.stderr, flush=True)
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

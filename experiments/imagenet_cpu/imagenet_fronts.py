@@ -36,11 +36,8 @@ def accuracy_predictor(data: Path) -> OFAAccuracyPredictor:
 
 def latency_predictor(device: Device, space: SearchSpace) -> LatencyPredictor:
     """Return what predicts a device's latencies: from its calibration in the cache, or a new one."""
-
-    def say(stage: str, done: int, total: int) -> None:
-        print(f"{stage} {device.name}: {done} of {total} s", file=sys.stderr, flush=True)
-
-    return calibrate(device, space, **vars(IMAGES), seconds=SECONDS, progress=say).predictor
+    print(f"calibrate {device.name} for {space.name}", file=sys.stderr, flush=True)
+    return calibrate(device, space, **vars(IMAGES), seconds=SECONDS).predictor
 
 
 def ofa_networks(device: Device, accuracy: OFAAccuracyPredictor, *, count: int, budget: int) -> list[Network]:

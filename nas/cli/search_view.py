@@ -19,6 +19,7 @@ SECONDS = 0.2  # between two pictures
 COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {  # a score's head, and how it is written
     "accuracy": ("accuracy %", lambda value: f"{100 * value:.2f}"),
     "latency_ms": ("ms", lambda value: f"{value:.4f}"),
+    "latency_ratio": ("largest ratio", lambda value: f"{value:.3f}"),
     "size_mb": ("MB", lambda value: f"{value:.3f}"),
     "macs_m": ("million MACs", lambda value: f"{value:.2f}"),
     "memory_mb": ("MB of memory", lambda value: f"{value:.3f}"),

@@ -1,6 +1,7 @@
 """Calibrating a device from a few networks and the tables of others."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from nas.errors import FileFormatError, UsageError
 from predictors import LatencyPredictor
 from predictors.few_calibration import FewShotCalibration, calibrate_few, fit_few, load_few_shot
 from predictors.known_devices import known_tables
+from search_spaces import get_space, make_space
 
 FAST = CostModel(mac_fp32_ns=0.03, mac_int8_ns=0.02, element_ns=0.2, noise=0.005)
 NEW = CostModel(mac_fp32_ns=0.06, mac_int8_ns=0.03, element_ns=0.5, noise=0.005)
@@ -119,4 +121,23 @@ def test_tables_that_ship_are_known_if_they_are_of_the_same_networks(tmp_path: P
     (tmp_path / "damaged.json").write_text("{}")
     (tmp_path / "foreign.csv").write_text("no table\n")
     assert list(known_tables(device, SPACE, Images(1, 3), tmp_path)) == ["right of rig"]
-    assert known_tables(device, tiny_space(("fp32",)), Images(1, 3), tmp_path) == {}
+    assert list(known_tables(device, tiny_space(("fp32",)), Images(1, 3), tmp_path)) == ["right of rig"]
+    assert known_tables(device, tiny_space(("fp32", "w4a4")), Images(1, 3), tmp_path) == {}
+
+
+def test_a_table_that_ships_is_known_for_a_part_of_its_space(tmp_path: Path) -> None:
+    whole = get_space("fashion-mbv3")
+    features = cost_features(whole, Images(1, 10))
+    table = weighted_sum(features, np.random.default_rng(0).uniform(0, 0.1, len(features)))
+    device = {"simulated": True}
+    identity = TableIdentity(whole.name, whole.preset.digest, whole.precisions, 1, 10, device, "of a device")
+    table.save(tmp_path / "rig.csv", identity)
+    part = make_space(replace(whole.preset, resolutions=(28,)), ("int8",))
+    [found] = known_tables(new_device(), part, Images(1, 10), tmp_path).values()
+    rows = part.sample(30, np.random.default_rng(0))
+    same = np.stack([whole.genes(part.candidate(row)) for row in rows])
+    np.testing.assert_allclose(found.predict_ms(rows), table.predict_ms(same), rtol=1e-5)
+    other = make_space(replace(whole.preset, resolutions=(28,), kernels=(3, 5)), ("int8",))
+    assert known_tables(new_device(), other, Images(1, 10), tmp_path) == {}
+    with pytest.raises(ValueError, match=r"fashion-mbv3 is no part of fashion-mbv3: it has stem 20 "):
+        found.part(whole)
