@@ -9,7 +9,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from tiny_job import PRESET
+from tiny_presets import PRESET
 
 from latency_tables import FULL, LatencyTable
 from latency_tables.costs import Images
