@@ -5,7 +5,7 @@ import torch
 from latency_tables.costs import Images
 from nas.compression import quantize_graph
 from nas.compression.qdq import FORM
-from search_spaces import Genes, SearchSpace
+from search_spaces import FLOATS, Genes, SearchSpace
 from supernets.families import make_subnet
 from supernets.graph import to_onnx
 
@@ -21,6 +21,6 @@ def timing_model(space: SearchSpace, row: Genes, images: Images, form: str = FOR
         torch.manual_seed(0)
         subnet = make_subnet(space, candidate, channels=images.channels, classes=images.classes).eval()
     graph = to_onnx(subnet, images.channels, candidate.resolution, batch="N")
-    if any(precision != "fp32" for precision in candidate.precisions):
+    if not set(candidate.precisions) <= set(FLOATS):
         graph = quantize_graph(graph, dict(subnet.units()), None, form=form)
     return bytes(graph.SerializeToString())

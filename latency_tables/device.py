@@ -18,6 +18,7 @@ from nas.errors import DeviceError
 from nas.files import cache_dir, read_bytes
 from nas.lock import exclusive
 from nas.registry import Registry
+from search_spaces import FLOATS
 
 if TYPE_CHECKING:
     from nas.compression import Session
@@ -28,6 +29,7 @@ DEVICES.register(
 )
 DEVICES.register("cpu-2t", "latency_tables.onnxruntime_cpu:two_threads", "the same with two threads")
 DEVICES.register("openvino", "latency_tables.openvino_cpu:OpenVinoCpu", "the same processor, OpenVINO, one thread")
+DEVICES.register("openvino-bf16", "latency_tables.openvino_cpu:OpenVinoBf16", "the same with bf16 in the place of fp32")
 DEVICES.register(
     "browser", "latency_tables.browser:Browser", "the same processor, onnxruntime-web in headless Chromium, one thread"
 )
@@ -79,6 +81,11 @@ class Device(ABC):
     @abstractmethod
     def reference(self) -> Runner:
         """Load the frozen reference net afresh."""
+
+    @property
+    def executed_float(self) -> str:
+        """The precision in which graphs in floats are computed, of ``search_spaces.FLOATS``."""
+        return next((precision for precision in self.precisions if precision in FLOATS), "fp32")
 
     @property
     def quantization(self) -> str:

@@ -3,12 +3,12 @@
 Sums, and for memory the largest, over the same parts that latencies are tables of, by lookups: exact, for any family
 whose ``PartCosts`` says its parts' steps.
 
-*Size* is what the exported file holds of weights: four bytes in fp32; in int8 one, and four for the scale of each
+*Size* is what the exported file holds of weights: four bytes in floats; in int8 one, and four for the scale of each
 output channel. Biases and layer norms take four bytes in both.
 
 *Memory* is the most that is alive at once while one image runs: what a step reads and writes, and what waits for a sum;
-activations and sums are in place. An element takes four bytes, in an int8 part one. A runtime may need more (it pads
-channels and keeps buffers), never less with the same order of steps.
+activations and sums are in place. An element takes four bytes, in a bf16 or fp16 part two, in an int8 part one. A
+runtime may need more (it pads channels and keeps buffers), never less with the same order of steps.
 """
 
 import re
@@ -24,7 +24,8 @@ from search_spaces import Genes, SearchSpace
 
 Floats = NDArray[np.float64]
 
-BYTES = {"fp32": (4.0, 4.0), "int8": (1.0, 1.0)}  # of a weight and of an activation; w4a8 says its bits itself
+BYTES = {"fp32": (4.0, 4.0), "fp16": (4.0, 2.0), "bf16": (4.0, 2.0), "int8": (1.0, 1.0)}
+"""Of a weight in the file, which is written in fp32 or int8, and of an activation; w4a8 says its bits itself."""
 FIGURES = ("macs_m", "size_mb", "memory_mb")
 
 

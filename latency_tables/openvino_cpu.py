@@ -1,13 +1,15 @@
 """OpenVINO's CPU plugin: one stream, latency mode, and the precision of floats pinned and read back.
 
 On processors that have it OpenVINO computes an fp32 model in bf16 unless it is told otherwise. So the hint is set, the
-compiled model is asked what became of it, and the probes ask the arithmetic itself. A graph is compiled for one image:
-that is the model that is timed, and images are counted through it one by one.
+compiled model is asked what became of it and of each layer, and the probes ask the arithmetic itself. The hint is for a
+whole graph: what is not int8 is fp32 everywhere on ``openvino``, bf16 everywhere on ``openvino-bf16``. A graph is
+compiled for one image: that is the model that is timed, and images are counted through it one by one.
 """
 
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,20 +20,40 @@ from nas.compression import Session
 from nas.errors import DeviceError
 
 INTEGERS = {"i8", "u8"}
+HINTS = {"fp32": "f32", "bf16": "bf16"}
+"""Floats, and what OpenVINO calls them."""
+
+BF16_ISA = ("avx512_bf16", "amx_bf16", "bf16")
+"""Without one of these OpenVINO emulates bf16, slower than fp32."""
+
 KERNELS = {"Convolution": "Conv", "FullyConnected": "Gemm", "MatMul": "MatMul"}
 """OpenVINO's layers, and the operators that they stand for."""
 
 
 class OpenVinoCpu(LocalDevice):
-    """OpenVINO on this machine's processor."""
+    """OpenVINO on this machine's processor.
+
+    Attributes:
+        floats: The precision that floats are computed in.
+    """
 
     package = "openvino"
+    floats = "fp32"
 
     def __init__(self, name: str = "openvino", *, threads: int = 1, precisions: Sequence[str] | None = None) -> None:
         super().__init__(name, threads=threads, precisions=precisions)
         import openvino
 
         self._core = openvino.Core()
+
+    @cached_property
+    def executed_float(self) -> str:
+        found, layers = super().executed_float, self._layers(self._reference)
+        reported = sorted({precision for kind, precision in layers if kind in KERNELS})
+        if found != self.floats or reported != [HINTS[self.floats]]:
+            asked = f"device {self.name!r} asks {self.runtime} for {self.floats}"
+            raise DeviceError(f"{asked}, which computes in {found} here, in layers of {', '.join(reported)}")
+        return found
 
     def options(self) -> dict[str, Any]:
         compiled = self._compile(self._reference)
@@ -42,7 +64,7 @@ class OpenVinoCpu(LocalDevice):
         return {
             "PERFORMANCE_HINT": "LATENCY",
             "EXECUTION_MODE_HINT": "ACCURACY",
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": HINTS[self.floats],
             "INFERENCE_NUM_THREADS": self.threads,
             "NUM_STREAMS": 1,
             "ENABLE_CPU_PINNING": False,
@@ -55,13 +77,13 @@ class OpenVinoCpu(LocalDevice):
         return _Runner(self._compile(model), self.runtime)
 
     def integer_kernels(self, model: bytes) -> Mapping[str, int]:
-        found: Counter[str] = Counter()
-        for layer in self._compile(model).get_runtime_model().get_ordered_ops():
-            info = layer.get_rt_info()
-            kind = KERNELS.get(_plain(info["layerType"]))
-            if kind and _plain(info["runtimePrecision"]) in INTEGERS:
-                found[kind] += 1
-        return found
+        layers = self._layers(model)
+        return Counter(KERNELS[kind] for kind, precision in layers if kind in KERNELS and precision in INTEGERS)
+
+    def _layers(self, model: bytes) -> list[tuple[str, str]]:
+        """Return the layers of a compiled graph: what each is, and the precision that it reports to run in."""
+        infos = [layer.get_rt_info() for layer in self._compile(model).get_runtime_model().get_ordered_ops()]
+        return [(_plain(info["layerType"]), _plain(info["runtimePrecision"])) for info in infos]
 
     def _compile(self, model: bytes) -> Any:
         """Compile a graph for one image.
@@ -75,6 +97,26 @@ class OpenVinoCpu(LocalDevice):
             return self._core.compile_model(graph, "CPU", self._pinned())
         except Exception as error:  # its own exceptions are RuntimeErrors, of its front end others
             raise refused("model", self.runtime, "load", error) from error
+
+
+class OpenVinoBf16(OpenVinoCpu):
+    """The same with floats in bf16, on processors that have it.
+
+    Raises:
+        DeviceError: This one has not.
+    """
+
+    floats = "bf16"
+
+    def __init__(
+        self, name: str = "openvino-bf16", *, threads: int = 1, precisions: Sequence[str] | None = None
+    ) -> None:
+        super().__init__(name, threads=threads, precisions=precisions)
+        if not set(BF16_ISA) & set(self.machine()["isa"]):
+            allowed = f"one with {' or '.join(BF16_ISA)}"
+            raise DeviceError(
+                f"device {name!r}: this processor has no bf16; allowed: {allowed}; use --device openvino, in fp32"
+            )
 
 
 class _Session:

@@ -12,9 +12,10 @@ from onnx import helper
 
 from latency_tables.int8_probe import CHANNELS, INPUT, OUT, OUTPUT, PROBE_TOLERANCE, SIDE, int8_probe, probe_model
 from nas.compression.engine import Session
+from search_spaces import FLOATS
 
 ARM = {"aarch64", "arm64", "armv7l", "armv8l"}
-FLOATS = {"fp32": 2.0**-12, "fp16": 2.0**-9, "bf16": 2.0**-6}
+STEPS = dict(zip(FLOATS, (2.0**-12, 2.0**-9, 2.0**-6), strict=True))
 """A number that each can add to one and the next cannot: they have 23, 10 and 7 binary places (tf32 has 10 as well)."""
 
 Open = Callable[[bytes], Session]
@@ -34,11 +35,11 @@ def executed_float(open_session: Open) -> str | None:
     weight[:, 0], weight[:, 1] = 1, -1
     image = np.zeros((1, CHANNELS, SIDE, SIDE), np.float32)
     image[0, 1] = 1
-    image[0, 0] = 1 + np.resize([*FLOATS.values()], (SIDE, SIDE))
+    image[0, 0] = 1 + np.resize([*STEPS.values()], (SIDE, SIDE))
     nodes = [helper.make_node("Conv", [INPUT, "weight"], [OUTPUT], kernel_shape=[1, 1])]
     result = open_session(probe_model(nodes, {"weight": weight})).run(None, {INPUT: image})[0]
     exact = np.abs(result[0] - (image[0, 0] - 1)).max(axis=0) < 1e-7
-    found = [name for name, right in zip(FLOATS, exact.ravel(), strict=False) if right]
+    found = [name for name, right in zip(STEPS, exact.ravel(), strict=False) if right]
     return found[0] if found else None
 
 

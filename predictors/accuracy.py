@@ -20,7 +20,7 @@ from nas.files import read_tensors, write_tensors
 from predictors.conformal import conformal_radius
 from predictors.ensemble import Ensemble, Floats, FrozenEnsemble, freeze, train_ensemble
 from predictors.prediction import Prediction
-from search_spaces import Genes, SearchSpace, make_space, preset_from_dict
+from search_spaces import Genes, SearchSpace, as_written, make_space, preset_from_dict
 
 SCHEMA, SCHEMA_VERSION = "accuracy-predictor", 1
 CHUNK = 1024  # rows predicted at a time
@@ -175,18 +175,21 @@ class AccuracyPredictor:
             raise FileFormatError(f"{path}: predicts supernet {self.supernet}, not {supernet}; collect pairs anew")
 
     def _restrict(self, path: Path, space: SearchSpace) -> None:
-        """Predict for ``space``, the same choices with a menu of fewer precisions, or of the same in another order."""
+        """Predict for ``space``, the same choices with a menu of fewer precisions, or of the same in another order.
+
+        Floats of any kind are predicted as fp32: gate A holds their logits to those of fp32.
+        """
         own = self._fitted_space
         if (own.name, own.preset.digest) != (space.name, space.preset.digest):
             raise FileFormatError(
                 f"{path}: predicts space {own.name} ({own.preset.digest}), not {space.name} ({space.preset.digest}); "
                 "collect pairs of this space and fit another"
             )
-        if not set(space.precisions) <= set(own.precisions):
+        if not set(map(as_written, space.precisions)) <= set(own.precisions):
             raise FileFormatError(
                 f"{path}: knows precisions {', '.join(own.precisions)}, not all of {', '.join(space.precisions)}"
             )
-        columns = [own.feature_names.index(name) for name in space.feature_names]
+        columns = [own.feature_names.index(_as_written(name)) for name in space.feature_names]
         frozen = self._fitted()[1]
         self.space, self._frozen = space, replace(frozen, first=frozen.first[columns])
 
@@ -265,8 +268,14 @@ def _is_precision(space: SearchSpace) -> NDArray[np.bool_]:
 
 
 def _has_quantized(space: SearchSpace, features: Floats) -> bool:
-    quantized = _is_precision(space) & ~np.char.endswith(space.feature_names, "=fp32")
+    quantized = _is_precision(space) & ~np.char.endswith(list(map(_as_written, space.feature_names)), "=fp32")
     return bool(features[:, quantized].any())
+
+
+def _as_written(feature: str) -> str:
+    """Return the feature that stands for ``feature`` where only fp32 stands for floats."""
+    name, mark, precision = feature.partition("precision=")
+    return name + mark + as_written(precision) if mark else feature
 
 
 def _spread(answers: Floats) -> Floats:

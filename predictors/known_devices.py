@@ -10,7 +10,7 @@ from latency_tables.costs import Images
 from latency_tables.table import TableIdentity, read_identity
 from nas.errors import FileFormatError
 from nas.files import cache_dir
-from search_spaces import SearchSpace, get_space, list_spaces, make_space
+from search_spaces import SearchSpace, as_written, get_space, list_spaces, make_space
 
 SHIPPED = Path(latency_tables.__file__).parent / "tables"
 
@@ -21,18 +21,19 @@ def known_tables(
     """Return the tables of devices other than ``device``, by name and fingerprint.
 
     Only of the same space, or of one that it is a part of (fewer precisions; of a space that ships also fewer sizes),
-    of the same images, and none modelled for a device that is measured. A file that is damaged is passed over: it is
-    another device's affair.
+    of the same images, and none modelled for a device that is measured; a table in fp32 stands for one in other floats.
+    A file that is damaged is passed over: it is another device's affair.
     """
     found: dict[str, LatencyTable] = {}
     for name, path in _files(space, shipped):
         try:
             identity = read_identity(path.with_suffix(".json"))
-            whole = _whole(identity, space)
+            own = _in_its_floats(identity, space)
+            whole = _whole(identity, own)
             same = (identity.channels, identity.classes) == (images.channels, images.classes)
             same &= bool(identity.device.get("simulated")) == device.simulated
             if whole is not None and same and identity.fingerprint != device.fingerprint:
-                found.setdefault(f"{name} {identity.fingerprint[:6]}", LatencyTable.load(path, whole)[0].part(space))
+                found.setdefault(f"{name} {identity.fingerprint[:6]}", _table(path, whole, own, space))
         except FileFormatError:
             continue
     return found
@@ -50,6 +51,16 @@ def _whole(identity: TableIdentity, space: SearchSpace) -> SearchSpace | None:
             return None
     part = set(space.precisions) <= set(identity.precisions) and set(space.resolutions) <= set(preset.resolutions)
     return make_space(preset, identity.precisions) if part else None
+
+
+def _in_its_floats(identity: TableIdentity, space: SearchSpace) -> SearchSpace:
+    """Return the space with fp32 in the place of floats that a table lacks."""
+    menu = [name if name in identity.precisions else as_written(name) for name in space.precisions]
+    return make_space(space.preset, menu) if len(set(menu)) == len(menu) else space
+
+
+def _table(path: Path, whole: SearchSpace, own: SearchSpace, space: SearchSpace) -> LatencyTable:
+    return replace(LatencyTable.load(path, whole)[0].part(own), space=space)
 
 
 def _files(space: SearchSpace, shipped: Path) -> Iterator[tuple[str, Path]]:

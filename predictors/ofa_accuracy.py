@@ -25,7 +25,7 @@ from predictors.conformal import conformal_radius
 from predictors.ofa_encoding import encoding_of
 from predictors.ofa_layers import Layer, read_layers
 from predictors.prediction import Prediction
-from search_spaces import Genes, SearchSpace, get_space, make_space, preset_from_dict
+from search_spaces import FLOATS, Genes, SearchSpace, get_space, make_space, preset_from_dict
 
 KIND = "once-for-all"  # what the file says it is, under the schema of every accuracy predictor
 PREDICTED = ("ofa-mbv3", "ofa-resnet50")  # the spaces of the two released ones
@@ -134,9 +134,10 @@ class OFAAccuracyPredictor:
             ]
         except (KeyError, TypeError) as error:
             raise FileFormatError(f"{path}: does not describe once-for-all's accuracy predictor ({error})") from error
-        if space is not None and known_part(space).preset.digest != own.preset.digest:
-            raise FileFormatError(f"{path}: predicts space {own.name!r} or another version of it, not {space.name!r}")
-        return cls(own, layers, scale)
+        part = own if space is None else known_part(space)
+        if part.preset.digest != own.preset.digest:
+            raise FileFormatError(f"{path}: predicts space {own.name!r} or another version of it, not {part.name!r}")
+        return cls(part, layers, scale)
 
 
 def import_ofa_predictor(checkpoint: str | Path, space: SearchSpace | None = None) -> OFAAccuracyPredictor:
@@ -164,7 +165,9 @@ def import_ofa_predictor(checkpoint: str | Path, space: SearchSpace | None = Non
 
 
 def known_part(space: SearchSpace) -> SearchSpace:
-    """Return the part of a space that the predictor of its family was trained on: fp32, within some resolutions.
+    """Return the part of a space that the predictor of its family was trained on: floats, within some resolutions.
+
+    They are the widest floats of the space's menu, fp32 where it has none.
 
     Raises:
         UsageError: There is none.
@@ -173,7 +176,8 @@ def known_part(space: SearchSpace) -> SearchSpace:
     resolutions = tuple(pixels for pixels in space.resolutions if low <= pixels <= high)
     if not resolutions:
         raise UsageError(f"space {space.name!r} has no resolution from {low} to {high} px, which the predictor knows")
-    return make_space(replace(space.preset, resolutions=resolutions), PRECISIONS)
+    floats = tuple(precision for precision in space.precisions if precision in FLOATS) or PRECISIONS
+    return make_space(replace(space.preset, resolutions=resolutions), floats[:1])
 
 
 def _ofa_columns(space: SearchSpace) -> NDArray[np.float64]:

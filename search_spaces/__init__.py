@@ -12,10 +12,12 @@ from search_spaces.mbconv import MBConvSpace
 from search_spaces.mbconv_preset import MBConvPreset, MBConvStage
 from search_spaces.metaformer import MetaformerSpace
 from search_spaces.metaformer_preset import MetaformerPreset
+from search_spaces.precisions import FLOATS, as_written, device_menu
 from search_spaces.preset import Preset, Stage
 from search_spaces.space import Genes, PartChoice, SearchSpace
 
 __all__ = [
+    "FLOATS",
     "Block",
     "BlockChoice",
     "BlockPosition",
@@ -34,6 +36,8 @@ __all__ = [
     "Preset",
     "SearchSpace",
     "Stage",
+    "as_written",
+    "device_menu",
     "get_space",
     "list_spaces",
     "make_space",

@@ -163,13 +163,15 @@ class SearchSpace(ABC):
         index = choice_index(precision, self.precisions, "precision")
         return self.with_precisions(genes, np.full((len(genes), len(self.part_names)), index))
 
-    def largest(self, precision: str = "fp32") -> Genes:
-        """Return the row of the largest network, all of it in ``precision``: the last choice of every gene."""
-        return self.with_precision((self.cardinalities - 1).astype(np.int8)[None], precision)[0]
+    def largest(self, precision: str | None = None) -> Genes:
+        """Return the row of the largest network, the last choice of every gene, in one precision: the menu's first."""
+        genes = (self.cardinalities - 1).astype(np.int8)[None]
+        return self.with_precision(genes, precision or self.precisions[0])[0]
 
-    def smallest(self, precision: str = "fp32") -> Genes:
-        """Return the row of the smallest network, all of it in ``precision``: the first choice of every gene."""
-        return self.with_precision(np.zeros((1, self.num_genes), np.int8), precision)[0]
+    def smallest(self, precision: str | None = None) -> Genes:
+        """Return the row of the smallest network, the first choice of every gene, likewise in one precision."""
+        genes = np.zeros((1, self.num_genes), np.int8)
+        return self.with_precision(genes, precision or self.precisions[0])[0]
 
     def resolution_index(self, genes: Genes) -> Genes:
         """Return the index into ``resolutions`` of each row, ``(n,)``."""

@@ -54,7 +54,7 @@ def calibrate(
     from nas.export.scoring import calibrated, open_supernet
     from predictors.calibration import Calibration, measured_so_far
     from predictors.few_calibration import FewShotCalibration, calibrate_few
-    from search_spaces import make_space
+    from search_spaces import device_menu, make_space
     from supernets import get_supernet
 
     on = get_device(device)
@@ -65,7 +65,7 @@ def calibrate(
         report = modelled_report(on, make_space(preset, on.precisions), Images(net.channels, net.classes))
         print_json(report.to_dict()) if json else print("\n".join(report.lines()))
         return
-    menu = make_space(preset, [name for name in preset.precisions if name in on.precisions])
+    menu = make_space(preset, device_menu(preset.precisions, on.precisions))
 
     def kept() -> str:
         path = measured_so_far(on, menu, channels=net.channels, classes=net.classes)

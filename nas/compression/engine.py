@@ -40,6 +40,10 @@ class Engine(Protocol):
     def quantization(self) -> str:
         """The form of int8 that its kernels want, of ``qdq.FORMS``."""
 
+    @property
+    def executed_float(self) -> str:
+        """The precision in which it computes floats, of ``search_spaces.FLOATS``."""
+
     def session(self, model: bytes) -> Session:
         """Load a serialised graph as it is deployed."""
 
@@ -53,6 +57,7 @@ class HostEngine:
 
     runtime: str = f"onnxruntime {onnxruntime.__version__}"
     quantization: str = "u8s8"
+    executed_float: str = "fp32"
 
     def session(self, model: bytes) -> Session:
         session: Session = open_session(model)

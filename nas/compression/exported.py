@@ -13,7 +13,7 @@ from torch import Tensor
 from nas.compression.engine import Session
 from nas.compression.qdq import FORM, quantize_graph
 from nas.compression.ranges import RANGE_IMAGES, Ranges, activation_ranges
-from search_spaces import Candidate
+from search_spaces import FLOATS, Candidate
 from supernets import ImageInfo, Subnet, Supernet, prepare, recalibrated_subnet
 from supernets.datasets import ImageSet
 from supernets.evaluation import RECALIBRATION_IMAGES
@@ -50,7 +50,7 @@ class Exported:
             precisions: Unit to precision.
             form: The form of int8 that the device's kernels want.
         """
-        if set(precisions.values()) == {"fp32"}:
+        if set(precisions.values()) <= set(FLOATS):
             return self.graph
         return quantize_graph(self.graph, precisions, self.ranges, form=form)
 

@@ -11,8 +11,9 @@ from onnx import ModelProto, NodeProto
 
 from nas.errors import UsageError
 from nas.registry import unknown_name
+from search_spaces import FLOATS
 
-PRECISIONS = ("fp32", "int8")
+PRECISIONS = (*FLOATS, "int8")
 
 PRODUCTS = ("Conv", "Gemm", "MatMul")
 """The operators that a runtime must execute in integers inside an int8 unit."""
@@ -21,7 +22,7 @@ PRODUCTS = ("Conv", "Gemm", "MatMul")
 def quantized_nodes(model: ModelProto, precisions: Mapping[str, str]) -> list[NodeProto]:
     """Return the nodes of ``model`` inside the units whose precision is ``int8``, in the graph's order.
 
-    A node inside several units takes the precision of the innermost; one inside none stays fp32.
+    A node inside several units takes the precision of the innermost; one inside none stays in floats.
 
     Raises:
         UsageError: A precision is unknown, or a unit holds no node of the graph.

@@ -41,7 +41,7 @@ from nas.export.untrained import INPUTS, WARNING, random_splits
 from nas.search import TRAINING, Problem, Scored, SearchResult, check_search, search
 from nas.search.problem import Scores
 from nas.search.training import SCRATCH, TRAINED, Costs, SupernetTraining, check_family
-from search_spaces import Candidate, Genes, SearchSpace, make_space
+from search_spaces import Candidate, Genes, SearchSpace, device_menu, make_space
 from supernets import Supernet, make_supernet, supernet_folder
 from supernets.datasets import Splits
 
@@ -142,7 +142,8 @@ def common_space(supernet: Supernet, devices: Sequence[Device]) -> SearchSpace:
         UsageError: There are none.
     """
     preset = supernet.space.preset
-    menu = [name for name in preset.precisions if all(name in device.precisions for device in devices)]
+    first, *others = (device.precisions for device in devices)
+    menu = device_menu(preset.precisions, [name for name in first if all(name in other for other in others)])
     if not menu:
         executed = "; ".join(f"device {one.name!r} executes {', '.join(one.precisions)}" for one in devices)
         written = f"networks of {preset.name!r} are exported in {', '.join(preset.precisions)} only"

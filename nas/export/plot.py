@@ -15,7 +15,7 @@ from nas.files import atomic_path
 
 FILE_NAME = "pareto.png"
 INK, FRONT, CLOUD, QUIET, CHOSEN = "#222222", "#0b6e99", "#c9d3d9", "#7d868c", "#d1495b"
-BASELINE_MARKERS = {"fp32": "s", "int8": "D"}
+BASELINE_MARKERS = {"fp32": "s", "fp16": "s", "bf16": "s", "int8": "D"}
 CLOUD_POINTS = 4000
 MEASURED, OTHERS, BUDGET, SEEN, PICKED = "front, measured", "other finalists", "budget", "predicted", "chosen"
 BASELINE = "largest and smallest subnet, {}"

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,7 +83,7 @@ def test_gate_a_stops_a_graph_of_another_network(
     with torch.no_grad():
         next(trained_on.parameters()).mul_(1.01)
     with pytest.raises(
-        VerificationError, match=r"gate A: the fp32 graph's logits differ from torch's by .* allowed 0.0001"
+        VerificationError, match=r"gate A: the graph's logits in fp32 differ from torch's in fp32 by .* allowed 0.0001"
     ):
         parity(trained_on, graph, quantized, PRECISIONS, images)
 
@@ -115,6 +116,18 @@ class WrongEngine(HostEngine):
 
     def integer_kernels(self, model: bytes) -> Mapping[str, int]:
         return super().integer_kernels(model) if self.integers else {}
+
+
+@pytest.mark.parametrize(
+    ("floats", "factor", "held"), [("bf16", 1.06, True), ("bf16", 3.0, False), ("fp16", 1.1, False)]
+)
+def test_gate_a_allows_what_the_floats_of_a_device_round_away(
+    network: nn.Module, graph: ModelProto, images: np.ndarray, floats: str, factor: float, held: bool
+) -> None:
+    precisions, engine = dict.fromkeys(PRECISIONS, floats), WrongEngine(factor=factor, executed_float=floats)
+    with nullcontext() if held else pytest.raises(VerificationError, match=f"gate A: the graph's logits in {floats}"):
+        report = parity(network, graph, quantize_graph(graph, precisions, None), precisions, images, engine=engine)
+        assert report.floats == floats and 0 < report.fp32_difference < 0.1
 
 
 def test_gate_b_stops_an_optimisation_that_computes_something_else(

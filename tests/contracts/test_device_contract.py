@@ -22,6 +22,7 @@ from nas.compression import FORMS, HOST
 from nas.errors import DeviceError
 from nas.files import cache_dir
 from nas.lock import exclusive
+from search_spaces import FLOATS
 
 
 def present(name: str) -> Callable[[], Device]:
@@ -41,6 +42,7 @@ DEVICES: dict[str, Callable[[], Device]] = {
     "cpu": present("cpu"),
     "cpu-2t": present("cpu-2t"),
     "openvino": present("openvino"),
+    "openvino-bf16": present("openvino-bf16"),
     "torch": present("torch"),
     "torch-cuda": present("torch-cuda"),
     "simulated": SimulatedDevice,
@@ -49,6 +51,8 @@ DEVICES: dict[str, Callable[[], Device]] = {
 }
 MODELLED = ("simulated", "bitfusion")  # computed, never shown as measured
 INTEGERS = ("bitfusion",)  # no floats: their menus are not of precisions that graphs are written in
+WIDEST = {"bitfusion": "w8a8", "openvino-bf16": "bf16"}  # else fp32
+TOLERANCE = {"fp32": {"rtol": 1e-4, "atol": 1e-5}, "bf16": {"rtol": 0.02, "atol": 0.02}}
 
 SPACE = tiny_space()
 QUICK = replace(FULL, min_rounds=3, max_rounds=3, warm_seconds=0.02, settle_seconds=0.05, value_seconds=0.005)
@@ -72,7 +76,8 @@ def test_every_registered_device_is_held_to_the_contract() -> None:
 def test_it_has_a_name_a_runtime_and_a_menu_that_begins_with_the_widest(name: str) -> None:
     device = DEVICES[name]()
     assert device.name == name and device.runtime
-    assert device.precisions[0] == ("w8a8" if name in INTEGERS else "fp32")
+    assert device.precisions[0] == WIDEST.get(name, "fp32")
+    assert device.executed_float == ("fp32" if name in INTEGERS else device.precisions[0])
     assert len(set(device.precisions)) == len(device.precisions)
     assert device.simulated == (name in MODELLED)
 
@@ -112,10 +117,11 @@ def test_it_measures_what_its_menu_lists(name: str, monkeypatch: pytest.MonkeyPa
     if name in INTEGERS:
         pytest.skip(f"no graph is written in the precisions of {name!r} yet")
     device, runners = DEVICES[name](), {}
-    models = {precision: timing_model(SPACE, SPACE.largest(precision), Images(1, 3)) for precision in device.precisions}
+    space = tiny_space(device.precisions)
+    models = {precision: timing_model(space, space.largest(precision), Images(1, 3)) for precision in device.precisions}
     for precision, model in models.items():
         kinds = {node.op_type for node in onnx.load_from_string(model).graph.node}
-        assert ("QuantizeLinear" in kinds) == (precision != "fp32")
+        assert ("QuantizeLinear" in kinds) == (precision not in FLOATS)
 
     def load(model: bytes) -> Runner:
         return runners.setdefault(model, CountingRunner(type(device).load(device, model)))
@@ -173,7 +179,7 @@ def test_its_session_computes_what_the_graph_says_for_any_number_of_images(name:
     device, images = DEVICES[name](), np.random.default_rng(0).standard_normal((3, 1, 12, 12), dtype=np.float32)
     [found] = device.session(models["small"]).run(None, {"input": images})
     [expected] = HOST.session(models["small"]).run(None, {"input": images})
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found, expected, **TOLERANCE[device.executed_float])
 
 
 @every_device
@@ -182,8 +188,9 @@ def test_int8_units_run_in_integers_and_only_they(name: str) -> None:
         pytest.skip(f"no graph is written in the precisions of {name!r} yet")
     device = DEVICES[name]()
     assert device.quantization in FORMS
+    space = tiny_space(device.precisions)
     for precision in device.precisions:
-        model = timing_model(SPACE, SPACE.largest(precision), Images(1, 3), device.quantization)
+        model = timing_model(space, space.largest(precision), Images(1, 3), device.quantization)
         convs, products = (2 + 3 * 4, 1) if precision == "int8" else (0, 0)
         assert Counter(device.integer_kernels(model)) == Counter(Conv=convs, Gemm=products)
 

@@ -122,3 +122,13 @@ def test_figures_are_of_many_networks_at_once_and_their_order_does_not_matter() 
         assert (whole > 0).all() and np.array_equal(whole[::-1], costs.predict(genes[::-1], figure))
     int8, fp32 = (costs.predict(space.with_precision(genes, one), "size_mb") for one in ("int8", "fp32"))
     assert (int8 < 0.5 * fp32).all()
+
+
+def test_bf16_ships_as_fp32_and_keeps_half_as_much_alive() -> None:
+    wide, narrow = (get_space("fashion-mbv3", precisions=(name, "int8")) for name in ("fp32", "bf16"))
+    genes = wide.with_precision(wide.sample(20, np.random.default_rng(0)), "fp32")
+    fp32, bf16 = (
+        {name: NetworkCosts(s, Images(1, 10)).predict(genes, name) for name in FIGURES} for s in (wide, narrow)
+    )
+    assert np.array_equal(fp32["size_mb"], bf16["size_mb"]) and np.array_equal(fp32["macs_m"], bf16["macs_m"])
+    np.testing.assert_allclose(bf16["memory_mb"], fp32["memory_mb"] / 2)

@@ -8,9 +8,10 @@ from onnx import load_from_string
 
 from latency_tables import get_device, local
 from latency_tables.onnxruntime_cpu import OnnxRuntimeCpu
-from latency_tables.probes import FLOATS, executed_float, int8_form
+from latency_tables.probes import executed_float, int8_form
 from nas.compression import HOST, Session
 from nas.errors import DeviceError
+from search_spaces import FLOATS
 
 
 class Rounding:

@@ -13,7 +13,7 @@ from small_presets import make_preset
 from nas.errors import FileFormatError, UsageError
 from nas.files import read_tensors, write_tensors
 from predictors.accuracy import SCHEMA, AccuracyPredictor
-from search_spaces import Candidate, MBConvSpace, get_space
+from search_spaces import Candidate, MBConvSpace, as_written, get_space
 from search_spaces.mbconv_preset import MBConvStage
 
 SPACE = get_space("fashion-mbv3")
@@ -144,14 +144,15 @@ def test_the_file_brings_back_the_same_predictor(transferred: AccuracyPredictor,
     assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "predictor.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("menu", [["fp32"], ["int8", "fp32"]])
+@pytest.mark.parametrize("menu", [["fp32"], ["int8", "fp32"], ["bf16", "int8"]])
 def test_a_devices_menu_is_predicted_as_the_same_networks(
     transferred: AccuracyPredictor, tmp_path: Path, menu: list[str]
 ) -> None:
     transferred.save(tmp_path / "predictor.safetensors")
     space = get_space("fashion-mbv3", precisions=menu)
     genes = space.sample(50, np.random.default_rng(0))
-    same = np.array([SPACE.genes(space.candidate(row)) for row in genes])
+    written = get_space("fashion-mbv3", precisions=[as_written(name) for name in menu])
+    same = np.array([SPACE.genes(written.candidate(row)) for row in genes])
     back = AccuracyPredictor.load(tmp_path / "predictor.safetensors", space)
     assert np.allclose(back.predict(genes).mean, transferred.predict(same).mean, atol=1e-6)
     with pytest.raises(UsageError, match="loaded for a device's menu; load it without a space"):

@@ -141,3 +141,12 @@ def test_a_table_that_ships_is_known_for_a_part_of_its_space(tmp_path: Path) -> 
     assert known_tables(new_device(), other, Images(1, 10), tmp_path) == {}
     with pytest.raises(ValueError, match=r"fashion-mbv3 is no part of fashion-mbv3: it has stem 20 "):
         found.part(whole)
+
+
+def test_a_table_in_fp32_stands_for_one_in_other_floats(tmp_path: Path) -> None:
+    device = SimulatedDevice("half", precisions=("bf16", "int8"))
+    space = tiny_space(device.precisions)
+    saved(tmp_path, "right")
+    [table] = known_tables(device, space, Images(1, 3), tmp_path).values()
+    assert table.space is space and table.predict_ms(space.sample(5, np.random.default_rng(0))).shape == (5,)
+    assert known_tables(device, tiny_space(("fp32", "bf16")), Images(1, 3), tmp_path) == {}

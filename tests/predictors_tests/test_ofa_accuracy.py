@@ -100,6 +100,15 @@ def test_it_knows_fp32_at_160_to_224_pixels_alone(path: Path) -> None:
         known_part(get_space("fashion-mbv3"))
 
 
+def test_floats_of_another_kind_are_answered_as_fp32(path: Path, tmp_path: Path) -> None:
+    predictor = import_ofa_predictor(path, SPACE)
+    predictor.save(tmp_path / "ours.safetensors")
+    other = OFAAccuracyPredictor.load(tmp_path / "ours.safetensors", get_space("ofa-mbv3", precisions=("bf16", "int8")))
+    genes = SPACE.sample(40, np.random.default_rng(1))
+    assert other.space.precisions == ("bf16",) and other.space.size == SPACE.size
+    assert np.array_equal(other.predict(genes).mean, predictor.predict(genes).mean)
+
+
 def test_it_reads_back_as_it_was_written(path: Path, tmp_path: Path) -> None:
     genes = SPACE.sample(40, np.random.default_rng(1))
     predictor = import_ofa_predictor(path, SPACE).calibrate(genes, np.linspace(0.7, 0.8, 40))
