@@ -5,6 +5,7 @@
         predictor.json               radius and correction
         predictor_table.csv, .json   the latency table and what it is of
         report.json                  written last, with the hashes of the others: a calibration with a report is whole
+        calibration.png              the report's picture, drawn when it is first asked for
     CACHE/calibrations/.<the same>.new/
                                      one that is measured anew: it takes the other's place when it is whole
 
@@ -34,10 +35,10 @@ from predictors.latency import LatencyPredictor, table_path
 from search_spaces import SearchSpace
 
 SCHEMA = "hwnas calibration"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 KEY_DIGITS = 12
-NETWORKS, PREDICTOR, REPORT = "networks.csv", "predictor.json", "report.json"
+NETWORKS, PREDICTOR, REPORT, PICTURE = "networks.csv", "predictor.json", "report.json", "calibration.png"
 HASHED = (PREDICTOR, "predictor_table.json", "predictor_table.csv")
 
 
@@ -65,6 +66,19 @@ class Calibration:
     def seconds(self) -> float:
         """What the calibration took when it was made."""
         return self.report.seconds
+
+    def picture(self) -> Path:
+        """Return where the report's picture is, beside it; it is drawn where it is not there yet.
+
+        Raises:
+            OutputError: The cache cannot be written.
+        """
+        path = self.folder / PICTURE
+        if not exists(path):
+            from predictors.calibration_picture import save_calibration_picture  # matplotlib takes a second to import
+
+            save_calibration_picture(self.report, path)
+        return path
 
 
 def calibration_folder(device: Device, space: SearchSpace, *, channels: int, classes: int) -> Path:

@@ -24,6 +24,7 @@ from latency_tables.rows import MeasuredRow, append_rows, genes_of, latencies_of
 from latency_tables.table import MEND
 from nas.errors import FileFormatError, UsageError
 from predictors.calibration_report import CalibrationReport, LatencyErrors
+from predictors.held_out import judged_networks
 from predictors.latency import LatencyPredictor
 from search_spaces import Genes, SearchSpace
 
@@ -229,6 +230,7 @@ class CalibrationJob:
             repeatability=float(again.mean()),
             repeatability_worst=float(again.max()),
             repeated=len(again),
+            held_out=judged_networks(judged, some, self._of(RANDOM, SEARCHED)),
             seconds=round(self._elapsed(), 1),
         )
         whole = max(1, int(self.plan.seconds))

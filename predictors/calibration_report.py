@@ -8,12 +8,14 @@ import numpy as np
 
 from latency_tables.measurement import Floats
 from nas.errors import FileFormatError
+from predictors.held_out import JudgedNetwork, errors_by_stratum, errors_of_plainer, held_out_table
 from predictors.prediction import Prediction
 from predictors.ranks import kendall, spearman
 
 JUDGED = ("random", "searched")
 LARGEST = 1e15  # of any number in a report
 ALLOWED: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+ALLOWED[tuple[JudgedNetwork, ...]] = "a list of networks"
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class CalibrationReport:
         repeatability: Mean difference between two measurements of one network in two sessions: the floor of any error.
         repeatability_worst: The largest such difference.
         repeated: Networks measured twice.
+        held_out: The networks behind the errors, one by one.
         seconds: What the calibration took; of an interrupted one, all its parts together.
     """
 
@@ -113,6 +116,7 @@ class CalibrationReport:
     repeatability: float
     repeatability_worst: float
     repeated: int
+    held_out: tuple[JudgedNetwork, ...]
     seconds: float
 
     def lines(self) -> list[str]:
@@ -127,11 +131,17 @@ class CalibrationReport:
             self.searched.line("held-out error, searched"),
             f"repeatability floor ({self.repeated} networks measured again in fresh sessions): "
             f"mean {self.repeatability:.1%}, worst {self.repeatability_worst:.1%}",
+            *held_out_table(self.held_out, self.repeatability, self.repeated),
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as JSON."""
-        return asdict(self)
+        """Return the report as JSON, with what follows from its networks: errors by stratum and of plainer fits."""
+        strata = {
+            kind: {label: asdict(one) for label, one in groups.items()}
+            for kind, groups in errors_by_stratum(self.held_out).items()
+        }
+        plainer = {name: asdict(one) for name, one in errors_of_plainer(self.held_out).items()}
+        return {**asdict(self), "held_out": [*map(asdict, self.held_out)], "strata": strata, "baselines": plainer}
 
     @staticmethod
     def from_dict(content: Mapping[str, Any], source: str) -> "CalibrationReport":
@@ -142,14 +152,17 @@ class CalibrationReport:
         """
         entries = _entries(CalibrationReport, content, source)
         errors = {name: LatencyErrors(**_entries(LatencyErrors, entries[name], source)) for name in JUDGED}
-        report = CalibrationReport(**{**entries, **errors})
+        held_out = tuple(JudgedNetwork(**_entries(JudgedNetwork, one, source)) for one in entries["held_out"])
+        report = CalibrationReport(**{**entries, **errors, "held_out": held_out})
         if report.reference_ms <= 0:
             raise FileFormatError(f"{source}: reference_ms is {report.reference_ms}; allowed: above 0")
         return report
 
 
-def _entries(kind: type, content: Mapping[str, Any], source: str) -> dict[str, Any]:
+def _entries(kind: type, content: Any, source: str) -> dict[str, Any]:
     """Return the entries of a dataclass after checking their types."""
+    if not isinstance(content, Mapping):
+        raise FileFormatError(f"{source}: {content!r:.60} among its networks; allowed: tables")
     for field in fields(kind):
         value = content.get(field.name)
         if not _fits(value, field.type):
@@ -162,4 +175,6 @@ def _fits(value: Any, kind: Any) -> bool:
     if kind in (int, float):
         numbers = (int, float) if kind is float else int
         return isinstance(value, numbers) and not isinstance(value, bool) and abs(value) < LARGEST
+    if kind == tuple[JudgedNetwork, ...]:
+        return isinstance(value, list) and len(value) > 0
     return isinstance(value, dict if kind is LatencyErrors else kind)

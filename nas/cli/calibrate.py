@@ -82,7 +82,8 @@ def calibrate(
             found = calibrated(
                 on, menu, net, fresh=recalibrate, seconds=seconds, progress=Progress(display.listener, display.note)
             )
+    picture = {"picture": str(found.picture())} if isinstance(found, Calibration) else {}
     if json:
-        print_json({**found.report.to_dict(), "reused": found.reused, "folder": str(found.folder)})
+        print_json({**found.report.to_dict(), "reused": found.reused, "folder": str(found.folder), **picture})
     else:
-        print("\n".join(found.report.lines()))
+        print("\n".join([*found.report.lines(), *(f"picture: {path}" for path in picture.values())]))
