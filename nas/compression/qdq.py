@@ -18,7 +18,7 @@ from onnxruntime.quantization.calibrate import TensorData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.quant_utils import add_infer_metadata
 
-from nas.compression.ranges import Ranges, activations
+from nas.compression.ranges import Ranges, activations, assumed_ranges
 from nas.compression.units import quantized_nodes
 from nas.errors import UsageError
 from nas.registry import unknown_name
@@ -55,9 +55,6 @@ FORMS = {"u8s8": Form(QuantType.QUInt8), "u8s7": Form(QuantType.QUInt8, True), "
 
 FORM = "u8s8"
 
-FIXED_RANGE = (-6.0, 6.0)
-"""The range of every activation where none are given; the kernels and their latency do not depend on it."""
-
 
 def quantize_graph(
     model: ModelProto,
@@ -74,7 +71,7 @@ def quantize_graph(
     Args:
         model: An fp32 graph as ``supernets.graph.to_onnx`` writes it; not changed.
         precisions: Unit (a module path) to ``"fp32"`` or ``"int8"``; nodes in no unit stay fp32.
-        ranges: From ``activation_ranges`` of the same graph. None takes a fixed range: the kernels are the right
+        ranges: From ``activation_ranges`` of the same graph. None takes ``assumed_ranges``: the kernels are the right
             ones and the logits are not, so for timing only.
         form: Of ``FORMS``: the device's ``quantization``.
 
@@ -117,8 +114,7 @@ def quantize_graph(
 def _limits(model: ModelProto, ranges: Ranges | None) -> dict[str, tuple[float, float]]:
     """Return the range of every activation of ``model``."""
     names = activations(model)
-    if ranges is None:
-        return dict.fromkeys(names, FIXED_RANGE)
+    ranges = ranges or assumed_ranges(model)
     absent = [name for name in names if name not in ranges.limits]
     if absent:
         raise UsageError(f"the ranges have no entry for {absent[0]!r}; calibrate them on the graph that is quantized")
