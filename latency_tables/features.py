@@ -3,7 +3,8 @@
 The features of a whole network are the sums of those of its parts, by the same lookups that sum milliseconds; and a
 weighted sum of feature tables is a latency table. So a regression over whole measured networks yields every entry of
 the table, those never measured included. (nn-Meter and its followers time kernels one by one: more timings, and none of
-them in place.)
+them in place. Networks that differ in one block would do it in place, but ``fashion-mbv3`` has 4,050 entries and
+``ofa-mbv3`` 18,150, a network each; and where one repeats to 1 %, a block that is a twentieth of it does to 28 %.)
 
 What a part amounts to is its family's to say (``costs``). Here is what all families share: every precision has amounts
 of its own, and a change of precision is a pass over the tensor in between.

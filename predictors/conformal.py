@@ -3,6 +3,9 @@
 The radius is a quantile of absolute errors with the correction for their number, so that the next error of the same
 kind of network is within it with at least the asked probability. Errors are on whichever scale the predictor's are
 even: fractions for accuracy, logarithms for latency.
+
+For accuracy the split is one: networks that nothing else was fitted to. For latency, where measurements are dear, it is
+made fold by fold, and the errors of all folds are taken together (cross-conformal; Vovk, 2015).
 """
 
 import math

@@ -4,8 +4,9 @@
 second. The correction is a ridge on log(measured / table) over counts of parts. It is kept only if its errors fall by
 ``EARNED`` at least in nested cross-validation, where neither the table nor the correction, nor the tables that the
 correction learns from, have seen the networks that judge; on published measurements a correction made a good table
-worse as often as better. The interval comes from those very errors, wild ones included. Of a device that only a few
-networks were measured on, the mean may be a power of the table (``few_calibration``).
+worse as often as better. The interval is split-conformal, fold by fold (``conformal``), from those very errors, wild
+ones included. Of a device that only a few networks were measured on, the mean may be a power of the table
+(``few_calibration``).
 """
 
 from collections.abc import Mapping

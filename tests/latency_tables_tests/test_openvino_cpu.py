@@ -1,16 +1,25 @@
 """The devices of OpenVINO run what they list, as they say, and say what became of their hints."""
 
+from collections import Counter
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
+import torch
+from tiny_space import tiny_space
 
 pytest.importorskip("openvino")
 
 from latency_tables import get_device, probes
+from latency_tables.builder import timing_model
+from latency_tables.costs import Images
 from latency_tables.openvino_cpu import BF16_ISA, OpenVinoBf16, OpenVinoCpu
 from latency_tables.reference_net import reference_model
+from nas.compression import activation_ranges, quantize_graph
 from nas.errors import DeviceError
+from supernets.families import make_subnet
+from supernets.graph import to_onnx
 
 
 def machine(monkeypatch: pytest.MonkeyPatch, isa: list[str]) -> None:
@@ -83,3 +92,20 @@ def test_only_float_inputs_can_be_timed() -> None:
     model.graph.node.insert(0, cast)
     with pytest.raises(DeviceError, match=r"input 'ints' is a i64; only float inputs can be timed"):
         get_device("openvino").load(model.SerializeToString())
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_the_graph_that_is_timed_has_the_layers_of_the_one_that_ships(precision: str) -> None:
+    space, device = tiny_space(), OpenVinoCpu()
+    candidate, images = space.candidate(space.largest(precision)), Images(1, 3)
+    torch.manual_seed(0)
+    subnet = make_subnet(space, candidate, channels=images.channels, classes=images.classes).eval()
+    for name, parameter in subnet.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(parameter, std=0.3)
+    graph = to_onnx(subnet, images.channels, candidate.resolution, batch="N")
+    pixels = (8, images.channels, candidate.resolution, candidate.resolution)
+    ranges = activation_ranges(graph, np.random.default_rng(0).normal(size=pixels).astype(np.float32))
+    shipped = quantize_graph(graph, dict(subnet.units()), ranges, form=device.quantization)
+    timed = timing_model(space, space.largest(precision), images, device.quantization)
+    assert Counter(device._layers(timed)) == Counter(device._layers(shipped.SerializeToString()))
