@@ -41,8 +41,9 @@ def calibrate(
     """Measure a device, for later searches.
 
     Measures networks of the space on the device, fits its latency table and predictor, and prints their error on
-    networks held out, beside the repeatability of the measurement. Kept in the user's cache by the device's
-    fingerprint, and reused until hardware or runtime change. Of a modelled device it prints what its model says.
+    networks held out, by depth, resolution and share of int8, beside the repeatability of the measurement and plainer
+    predictors, and draws them. Kept in the user's cache by the device's fingerprint, and reused until hardware or
+    runtime change. Of a modelled device it prints what its model says.
 
     With --few it takes seconds, and a later search uses it as long as nothing better is there.
     """

@@ -19,7 +19,7 @@ from nas.errors import FileFormatError, UsageError
 from predictors import LatencyPredictor
 from predictors.few_calibration import FewShotCalibration, calibrate_few, fit_few, load_few_shot
 from predictors.known_devices import known_tables
-from search_spaces import get_space, make_space
+from search_spaces import Genes, SearchSpace, get_space, make_space
 
 FAST = CostModel(mac_fp32_ns=0.03, mac_int8_ns=0.02, element_ns=0.2, noise=0.005)
 NEW = CostModel(mac_fp32_ns=0.06, mac_int8_ns=0.03, element_ns=0.5, noise=0.005)
@@ -63,6 +63,21 @@ def test_it_is_kept_found_again_and_made_anew_when_asked() -> None:
     rows = SPACE.sample(9, np.random.default_rng(0))
     assert np.allclose(first.predictor.predict(rows).mean, again.predictor.predict(rows).mean, rtol=1e-5)
     assert not few(device, 24, fresh=True).reused
+
+
+def test_networks_are_in_the_form_of_int8_that_the_device_wants(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Signed(SimulatedDevice):
+        quantization = "s8s8"
+
+    forms: list[str] = []
+
+    def watched(space: SearchSpace, row: Genes, images: Images, form: str) -> bytes:
+        forms.append(form)
+        return timing_model(space, row, images, form)
+
+    monkeypatch.setattr("predictors.few_calibration.timing_model", watched)
+    few(Signed("arm"), 12)
+    assert forms == ["s8s8"] * 12
 
 
 def test_what_is_damaged_is_refused() -> None:
