@@ -66,7 +66,7 @@ class BlockTables:
 
     choices: tuple[tuple[BlockChoice, ...], ...]
     radix: NDArray[np.int64]
-    first_slot: NDArray[np.int64]
+    first_slot: NDArray[np.float32]
     code: NDArray[np.int16]
     features: NDArray[np.float32]
     feature_names: tuple[tuple[str, ...], ...]
@@ -98,7 +98,7 @@ def build_tables(preset: MBConvPreset, precisions: Sequence[str], in_widths: Seq
     return BlockTables(
         choices=tuple(parts[part].choices for part in which),
         radix=np.array([prod(cardinalities[gene + 1 :]) for gene in range(4)]),
-        first_slot=1 + which * prod(cardinalities),
+        first_slot=(1 + which * prod(cardinalities)).astype(np.float32),
         code=np.concatenate([np.zeros(1, np.int16)] + [part.code for part in parts]),
         features=np.concatenate([absent, *padded]),
         feature_names=tuple(names[part] for part in which),

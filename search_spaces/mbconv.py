@@ -25,6 +25,7 @@ from search_spaces.mbconv_preset import MBConvPreset
 from search_spaces.space import RESOLUTION, RESOLUTION_MUTATION, Genes, PartChoice, SearchSpace
 
 CHUNK = 256  # rows worked on at a time: their arrays stay in the cache and are not given back to the system
+CODED = 1024  # rows whose codes are looked up at a time: these arrays are narrower
 GLOBAL_GENES = 3  # resolution, stem precision, head precision
 BLOCK_GENES = ("kernel", "expand", "keep", "precision")
 EXPAND, KEEP, PRECISION = 1, 2, 3
@@ -61,9 +62,10 @@ class MBConvSpace(SearchSpace):
         self._first_block_gene = first = GLOBAL_GENES + stages
         index = np.array([position.index for position in self.block_positions])
         depths = np.array(list(product(*(stage.depths for stage in self.preset.stages))))
-        self._has_block = index < depths[:, self._stage_of]  # (combinations of depths, num_blocks)
+        has_block = index < depths[:, self._stage_of]  # (combinations of depths, num_blocks)
+        self._has_block = has_block.astype(np.float32)  # as slots are
         self._lacks_gene = np.zeros((len(depths), self.num_genes), np.bool_)
-        self._lacks_gene[:, first:] = np.repeat(~self._has_block, 4, axis=1)
+        self._lacks_gene[:, first:] = np.repeat(~has_block, 4, axis=1)
         # Slots are one matrix product: a row times the weight of each gene in each block's slot.
         self._slot_weights = np.zeros((self.num_genes, self.num_blocks), np.float32)
         for block in range(self.num_blocks):
@@ -126,7 +128,7 @@ class MBConvSpace(SearchSpace):
 
     def _fill_codes(self, genes: Genes, codes: NDArray[np.int16]) -> None:
         """Write each block's code into ``codes`` ``(n, num_blocks)``."""
-        for rows in _chunks(len(genes)):
+        for rows in _chunks(len(genes), CODED):
             codes[rows] = self._tables.code.take(self._slots(genes[rows]))
 
     def sample(self, n: int, rng: np.random.Generator) -> Genes:
@@ -282,6 +284,6 @@ class MBConvSpace(SearchSpace):
         return mask
 
 
-def _chunks(n: int) -> Iterator[slice]:
-    """Cut ``n`` rows into slices of at most ``CHUNK``."""
-    return (slice(start, start + CHUNK) for start in range(0, n, CHUNK))
+def _chunks(n: int, size: int = CHUNK) -> Iterator[slice]:
+    """Cut ``n`` rows into slices of at most ``size``."""
+    return (slice(start, start + size) for start in range(0, n, size))
