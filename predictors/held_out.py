@@ -135,7 +135,7 @@ def errors_by_stratum(networks: Sequence[JudgedNetwork]) -> Strata:
 
 
 def _errors(networks: Sequence[JudgedNetwork], chosen: NDArray[np.bool_]) -> GroupErrors:
-    alike = [networks[at] for at in np.flatnonzero(chosen)]
+    alike = [one for one, taken in zip(networks, chosen, strict=True) if taken]
     return GroupErrors.of((one.predicted_ms for one in alike), alike)
 
 
