@@ -6,10 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_families import TINY
 from torch import nn
 
 from nas.compression import Ranges, activation_ranges
+from nas.compression.ranges import assumed_ranges
 from nas.errors import DataError, UsageError
+from supernets.families import make_subnet
 from supernets.graph import to_onnx
 
 IMAGES = np.random.default_rng(0).normal(size=(40, 1, 20, 20)).astype(np.float32)
@@ -77,3 +80,21 @@ def test_images_that_cannot_calibrate_are_refused(
 ) -> None:
     with pytest.raises(error, match=message):
         activation_ranges(to_onnx(network, 1, 20), images)
+
+
+@pytest.mark.parametrize("family", TINY)
+def test_assumed_ranges_have_the_signs_that_images_give(family: str) -> None:
+    space = TINY[family]()
+    torch.manual_seed(0)
+    for row in (space.largest(), *space.sample(2, np.random.default_rng(0))):
+        candidate = space.candidate(row)
+        graph = to_onnx(make_subnet(space, candidate, channels=1, classes=3).eval(), 1, candidate.resolution)
+        shape = (32, 1, candidate.resolution, candidate.resolution)
+        images = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+        assumed = assumed_ranges(graph).limits
+        seen = activation_ranges(graph, images).limits
+        found = {name: (low >= 0, seen[name][0] >= 0) for name, (low, _) in assumed.items()}
+        assert [name for name, (never, was) in found.items() if never and not was] == []
+        assert sum(never for never, _ in found.values()) > 5
+        by_chance = [name for name, (never, was) in found.items() if was and not never]
+        assert len(by_chance) <= 3, by_chance  # such as a mean over a map, or a few logits
