@@ -58,15 +58,6 @@ def test_baselines_are_the_largest_and_smallest_in_each_precision(outcome: Outco
     assert names == ["largest fp32", "largest int8", "smallest fp32", "smallest int8"]
 
 
-def test_a_device_of_other_floats_takes_networks_written_in_fp32(tiny: Tiny, tmp_path: Path) -> None:
-    job = replace(tiny_job(tiny, tmp_path / "out"), device=SimulatedDevice(precisions=("bf16", "int8")))
-    found = run_search(job, scorer=invented_scorer(get_space(tiny.preset, precisions=("bf16", "int8"))))
-    assert {name for one in found.verified for name in one.entry.candidate.precisions} == {"bf16", "int8"}
-    for one in found.front:
-        bundle = load_bundle(tmp_path / "out" / "bundles" / one.entry.candidate.id)
-        assert bundle.candidate == one.entry.candidate and bundle.report["checks"]["floats"] == "bf16"
-
-
 def test_the_front_is_of_measured_values_and_nothing_measured_dominates_it(outcome: Outcome) -> None:
     everything = [(one.latency.latency_ms, one.accuracy) for one in outcome.verified]
     for one in outcome.front:
