@@ -10,6 +10,8 @@ from nas.errors import UsageError
 from nas.export.goal import DEFAULT, Goal
 from nas.search import TRAINING
 
+FROM_SCRATCH = ("proxyless", "proxyless:reinforce")  # strategies that may begin with random weights
+
 
 @dataclass(frozen=True)
 class SearchJob:
@@ -69,8 +71,8 @@ class SearchJob:
         trains = self.strategy in TRAINING
         if trains and self.untrained:
             raise UsageError(f"strategy {self.strategy!r} trains, without weights and images; name a supernet")
-        if self.from_scratch and not trains:
-            raise UsageError(f"from scratch with strategy {self.strategy!r}; allowed: {', '.join(TRAINING)}")
+        if self.from_scratch and self.strategy not in FROM_SCRATCH:
+            raise UsageError(f"from scratch with strategy {self.strategy!r}; allowed: {', '.join(FROM_SCRATCH)}")
 
     @property
     def goal(self) -> Goal:

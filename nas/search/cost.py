@@ -46,11 +46,17 @@ def cost_of(problem: Problem, figures: Figures, rng: np.random.Generator) -> Cos
 
     The target of what is minimised is the median of random networks. None if nothing is to be low.
     """
-    for name, (_, high) in problem.constraints.items():
-        if high is not None and high > 0:
-            return Cost(figures, name, high)
-    for name, direction in problem.objectives.items():
-        if direction == "min":
-            values = figures(problem.space.sample(PROBES, rng))[name]
-            return Cost(figures, name, max(float(np.median(values)), LEAST))
-    return None
+    name = cost_name(problem)
+    if name is None:
+        return None
+    high = problem.constraints.get(name, (None, None))[1]
+    if high is None:
+        high = float(np.median(figures(problem.space.sample(PROBES, rng))[name]))
+    return Cost(figures, name, max(high, LEAST))
+
+
+def cost_name(problem: Problem) -> str | None:
+    """Return the first score with an upper bound, else the first that is minimised; None if nothing is to be low."""
+    bounded = (name for name, (_, high) in problem.constraints.items() if high is not None)
+    small = (name for name, direction in problem.objectives.items() if direction == "min")
+    return next(bounded, None) or next(small, None)

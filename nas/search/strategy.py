@@ -33,7 +33,9 @@ class StrategyFactory(Protocol):
         """Build it for ``budget`` evaluations in all."""
 
 
-TRAINING = {"proxyless": ("mbconv",), "proxyless:reinforce": ("mbconv",)}
+TRAINING = {
+    "proxyless": ("mbconv",), "proxyless:reinforce": ("mbconv",), "slimming": ("mbconv", "metaformer"),
+}  # fmt: skip
 """Strategies that need a problem's ``training``, and the families of spaces that they can train."""
 OPTUNA = "optuna:"  # what names begin with that end in one of Optuna's samplers, those below or any other
 
@@ -67,6 +69,9 @@ STRATEGIES.register(
 )
 STRATEGIES.register(
     "proxyless:reinforce", "nas.search.proxyless:ProxylessReinforce", "the same by rewards", "minutes once"
+)
+STRATEGIES.register(
+    "slimming", "nas.search.slimming:Slimming", "from the largest down: least accuracy lost per ms", "a minute once"
 )
 STRATEGIES.register("optuna:nsgaii", OPTUNA_TARGET, "comparison: Optuna's NSGA-II", "4 ms")
 STRATEGIES.register("optuna:nsgaiii", OPTUNA_TARGET, "many objectives: Optuna's NSGA-III", "4 ms")

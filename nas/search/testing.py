@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from nas.search.problem import Genes, Problem, Scores
 from nas.search.result import Scored, front_of
-from nas.search.training import Paths, Schedule
+from nas.search.training import Actions, Paths, Schedule
 from supernets.paths import Gate
 
 
@@ -125,9 +125,32 @@ class ToyTraining:
     evaluate: Callable[[Genes], Scores]
     schedule: Schedule = field(default=Schedule(warmup=4, steps=40, every=1, learning_rate=0.1))
 
+    def actions(self, rng: np.random.Generator) -> Actions:
+        """Return the steps from a chain to smaller ones."""
+        return ToyActions(self.space)
+
     def paths(self) -> Paths:
         """Return the chain's paths."""
         return ToyPaths(self)
+
+
+@dataclass(frozen=True)
+class ToyActions:
+    """One block less, or a block of the kind before."""
+
+    space: ToySpace
+
+    def starts(self) -> Genes:
+        """Return the chain of all blocks, each of the last kind."""
+        return np.array([[0, *[self.space.choices - 1] * self.space.blocks]], np.int8)
+
+    def smaller(self, row: Genes) -> Genes:
+        """Return what each action makes of a chain."""
+        change = np.eye(self.space.num_genes, dtype=np.int8) * ([1] + [-1] * self.space.blocks)
+        rows = row + change
+        valid = ((rows >= 0) & (rows < self.space.cardinalities)).all(axis=1)
+        distinct = np.unique(self.space.canonical(rows[valid]), axis=0)
+        return distinct[(distinct != row).any(axis=1)]
 
 
 class ToyPaths:

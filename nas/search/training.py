@@ -18,14 +18,17 @@ from nas.errors import UsageError
 from nas.search.problem import Genes, Problem
 from nas.search.strategy import TRAINING
 from search_spaces import MBConvSpace, SearchSpace
+from search_spaces.slimming import SlimmingActions
 from supernets import Supernet
 from supernets.datasets import ImageSet
+from supernets.importance import block_importance
 from supernets.mbconv import MBConvSupernet
 from supernets.paths import Gate, MBConvPaths
 
 Costs = Callable[[Genes], Mapping[str, NDArray[np.floating]]]
 """Canonical rows ``(n, num_genes)`` to predicted figures ``(n,)``; the names of latencies begin with ``latency``."""
 
+IMPORTANCE_SHARE = 0.2  # of a schedule's steps, for the importance of blocks
 MOST_EPOCHS = 20  # over few images
 PROBES = 256  # random networks whose latencies tell the fastest precision
 
@@ -80,8 +83,25 @@ class Paths(Protocol):
         """Return predicted figures of canonical rows, ``(n,)`` each."""
 
 
+class Actions(Protocol):
+    """The steps from a network to smaller ones that slimming takes."""
+
+    def starts(self) -> Genes:
+        """Return the networks to begin with, ``(n, num_genes)``."""
+
+    def smaller(self, row: Genes) -> Genes:
+        """Return what each action makes of a row ``(num_genes,)``, ``(actions, num_genes)``."""
+
+
 class Trainable(Protocol):
     """What a problem has for strategies that train."""
+
+    def actions(self, rng: np.random.Generator) -> Actions:
+        """Return the actions, after its blocks were given importances.
+
+        Raises:
+            UsageError: The network is of a family that cannot be slimmed.
+        """
 
     def paths(self) -> Paths:
         """Return the paths of a copy of its network, weights as they were.
@@ -110,6 +130,14 @@ class SupernetTraining:
     validation: ImageSet
     costs: Costs
     schedule: Schedule
+
+    def actions(self, rng: np.random.Generator) -> Actions:
+        check_family("slimming", self.space)
+        steps = max(1, round(self.schedule.steps * IMPORTANCE_SHARE))
+        importance = block_importance(
+            self.supernet, self.train, steps=steps, batch_size=self.schedule.batch_size, rng=rng
+        )
+        return SlimmingActions(self.space, importance)
 
     def paths(self) -> Paths:
         check_family("proxyless", self.space)

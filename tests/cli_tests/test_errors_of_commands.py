@@ -145,6 +145,7 @@ def test_training_says_what_it_cannot_begin_with(
         (["--size", "0"], "error: size budget 0.0 MB; allowed: a number above 0"),
         (["--confident"], "error: confident without a latency budget; name one with --latency"),
         (["--strategy", "optuna:tqe"], "error: unknown sampler of Optuna 'tqe'; there is: "),
+        (["--from-scratch"], "error: from scratch with strategy 'evolution'; allowed: proxyless, "),
         (["--storage", "foo://x"], "error: storage foo://x: cannot be opened ("),
     ],
 )

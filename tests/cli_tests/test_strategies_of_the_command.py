@@ -9,6 +9,7 @@ from latency_tables.device import DEVICES
 from nas.cli.main import main
 from nas.registry import Entry
 from nas.search import list_strategies
+from nas.search.training import Schedule
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +20,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def simulated(monkeypatch: pytest.MonkeyPatch, cache: Path) -> str:
     monkeypatch.setenv("HWNAS_CACHE", str(cache))  # one calibration for all
+    monkeypatch.setattr("nas.export.pipeline.TRAINED", Schedule(0, 10, 1, 0.01, batch_size=8))
     entry = Entry("latency_tables.simulated:SimulatedDevice", "for tests")
     monkeypatch.setitem(DEVICES.entries, "simulated", entry)
     return "simulated"

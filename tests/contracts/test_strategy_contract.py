@@ -24,6 +24,7 @@ STRATEGIES = {  # to how many candidates a test may ask of it; below SLOW, the t
     "entropy": 600,
     "proxyless": 600,
     "proxyless:reinforce": 600,
+    "slimming": 600,
     "optuna:nsgaii": 100,
     "optuna:nsgaiii": 100,
     "optuna:tpe": 60,

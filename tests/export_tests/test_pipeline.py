@@ -262,8 +262,7 @@ def test_the_result_is_plain_json(outcome: Outcome, folder: Path) -> None:
     assert json.loads((folder / "result.json").read_text())["schema"] == "search-result"
 
 
-@pytest.mark.parametrize("strategy", TRAINING)
-@pytest.mark.parametrize("from_scratch", [False, True])
+@pytest.mark.parametrize(("strategy", "from_scratch"), [*((name, False) for name in TRAINING), ("proxyless", True)])
 def test_a_strategy_that_trains_is_given_images_and_weights(
     strategy: str, from_scratch: bool, tiny: Tiny, tmp_path: Path
 ) -> None:
