@@ -121,6 +121,7 @@ def _open(
     from nas.compression.models import load_model
     from nas.compression.pruning import classification, depth_estimation
     from nas.errors import UsageError
+    from nas.export.accuracy import matching_splits
     from nas.export.pruning import opened_bundle
     from nas.files import is_folder
     from supernets.datasets import inspect_data, load_splits
@@ -129,16 +130,18 @@ def _open(
     if data is not None and data.endswith(".npz"):
         return load_model(model, weights=weights), depth_estimation(load_depth(Path(data)))
     if is_folder(model):
-        if weights is not None:
-            raise UsageError(f"--weights: the bundle {model} has its own; leave it out")
-        loaded = opened_bundle(model)
-    else:
-        loaded = load_model(model, weights=weights, classes=len(inspect_data(data).classes))
-    size = resolution or loaded.resolution
-    if size is None:
+        loaded, images = opened_bundle(model)
+        if weights is not None or resolution not in (None, loaded.resolution):
+            raise UsageError(f"{model}: a bundle has its own weights and resolution; leave them out")
+        assert loaded.resolution is not None
+        splits = matching_splits(data, images, loaded.resolution, progress, need_train=True)
+        return loaded, classification(splits, loaded.resolution, loaded.mean, loaded.std)
+    loaded = load_model(model, weights=weights, classes=len(inspect_data(data).classes))
+    side = resolution or loaded.resolution
+    if side is None:
         raise UsageError(f"model {model} does not say what size of images it takes; give --resolution")
-    splits = load_splits(data, size=size, channels=loaded.channels, need_train=True, progress=progress)
-    return loaded, classification(splits, size, loaded.mean, loaded.std)
+    splits = load_splits(data, size=side, channels=loaded.channels, need_train=True, progress=progress)
+    return loaded, classification(splits, side, loaded.mean, loaded.std)
 
 
 def _print(report: "Mapping[str, Any]", out: Path) -> None:

@@ -38,6 +38,7 @@ from nas.export.pruning_report import REPORT, write_outcome
 from nas.export.pruning_verification import verify
 from nas.files import check_new_folder, exists, read_json, write_json
 from nas.registry import unknown_name
+from supernets import ImageInfo
 from supernets.weights import weights_digest
 
 LATENCIES = ("table", "measured")
@@ -146,15 +147,16 @@ def prune(
     return report
 
 
-def opened_bundle(path: str | Path) -> LoadedModel:
-    """Return the network of a bundle, in fp32, to be pruned.
+def opened_bundle(path: str | Path) -> tuple[LoadedModel, ImageInfo]:
+    """Return the network of a bundle, in fp32, to be pruned, and the images that it is for.
 
     Raises:
         FileFormatError: It is no bundle, or a damaged one.
     """
     bundle = load_bundle(path)
     images = bundle.images
-    return LoadedModel(bundle.model(), str(path), images.channels, bundle.candidate.resolution, images.mean, images.std)
+    resolution = bundle.candidate.resolution
+    return LoadedModel(bundle.model(), str(path), images.channels, resolution, images.mean, images.std), images
 
 
 def has_pruning(out: Path) -> bool:

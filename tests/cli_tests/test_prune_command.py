@@ -6,10 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_job import make_tiny
 
 import latency_tables
 from latency_tables.simulated import CostModel, SimulatedDevice
 from nas.cli.main import main
+from nas.export import save_bundle
+from supernets import get_supernet
+from supernets.graph import to_onnx
 
 NET = """\
 from torch import nn
@@ -73,6 +77,25 @@ def test_a_dense_predictor_is_pruned_on_depths(tmp_path: Path, net: str, capsys:
     printed = capsys.readouterr().out
     assert "RMSE [m]" in printed and "times as fast; 0.003 ms met." in printed
     assert (out / "report.md").exists()
+
+
+def test_a_bundle_is_pruned_on_the_images_it_is_for(
+    tmp_path: Path, photos: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = make_tiny(tmp_path)
+    supernet = get_supernet(tiny.supernet)
+    subnet = supernet.extract(tiny.space.candidate(tiny.space.largest())).eval()
+    graph = to_onnx(subnet, 1, subnet.candidate.resolution, batch="N")
+    bundle = save_bundle(
+        tmp_path / "bundle", subnet=subnet, preset=tiny.space.preset, images=supernet.info, model=graph, report={}
+    )
+    words = ["prune", str(bundle), "--device", "simulated", "--out", str(tmp_path / "out"), *SHORT]
+    assert main([*words, "--data", photos, "--latency", "0.005"]) == 2
+    assert "has 2 classes (a, b); the network was trained on" in capsys.readouterr().err
+    assert main([*words, "--data", str(tiny.images), "--latency", "0.005", "--resolution", "8"]) == 2
+    assert "a bundle has its own weights and resolution; leave them out" in capsys.readouterr().err
+    assert main([*words, "--data", str(tiny.images), "--latency", "0.014", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["met"]
 
 
 @pytest.mark.parametrize(
