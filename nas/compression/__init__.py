@@ -4,6 +4,7 @@ from nas.compression.engine import HOST, Engine, Session, executed_operators, qu
 from nas.compression.exported import Exported, correct_images, correct_prepared, export_candidate, export_prepared
 from nas.compression.gates import ParityReport, parity
 from nas.compression.mixed import MixedPlan, MixedResult
+from nas.compression.pruning import PruningPlan, netadapt
 from nas.compression.qdq import FORMS, quantize_graph
 from nas.compression.quantize import quantize_mixed
 from nas.compression.ranges import RANGE_IMAGES, Ranges, activation_ranges
@@ -18,6 +19,7 @@ __all__ = [
     "MixedPlan",
     "MixedResult",
     "ParityReport",
+    "PruningPlan",
     "Ranges",
     "Session",
     "activation_ranges",
@@ -27,6 +29,7 @@ __all__ = [
     "expected_quantized_convs",
     "export_candidate",
     "export_prepared",
+    "netadapt",
     "parity",
     "quantize_graph",
     "quantize_mixed",
