@@ -24,7 +24,7 @@ SECONDS = {"ofa-mbv3": 300.0}  # of a calibration; of other spaces as long as `n
 PIXELS = {"ofa-mbv3": 224}  # of the networks that judge; of other spaces all there are
 RANDOM, FEW = "random", "few"
 FEW_NETWORKS = 20
-BATCH = 40  # networks that are measured together
+BATCH = 25  # networks whose sessions are open at once
 SEED = 1000
 
 

@@ -27,7 +27,7 @@ from nas.files import read_json, write_bytes, write_json
 
 DEVICES = ("cpu", "openvino", "browser")
 SUBNETS = 12  # of each front
-BATCH = 24  # networks whose sessions are open at once
+BATCH = 12  # networks whose sessions are open at once, ResNets among them
 FILES = ("result.json", "tables.md", "front.png")
 
 
