@@ -87,10 +87,15 @@ def write_report(
     print(text)
 
 
+def _rows(cells: Sequence[Cell]) -> list[str]:
+    """Return what networks were searched for."""
+    return list(dict.fromkeys(one.searched_for for one in cells))
+
+
 def _matrix(cells: Sequence[Cell], devices: Sequence[str]) -> list[str]:
     lines = ["| searched for | " + " | ".join(f"run on {name}" for name in devices) + " |"]
     lines.append("|" + "---|" * (1 + len(devices)))
-    for name in devices:
+    for name in _rows(cells):
         found = [spread_of(cells, name, run_on) for run_on in devices]
         shown = [f"{middle:.2f} [{low:.2f}, {high:.2f}]" for middle, low, high in found]
         lines.append(f"| {name} | " + " | ".join(shown) + " |")
@@ -101,7 +106,7 @@ def _levels(cells: Sequence[Cell], devices: Sequence[str]) -> list[str]:
     head = [f"{name}: ms, validation %" for name in devices]
     lines = ["| predicted accuracy, searched for | " + " | ".join(head) + " |", "|" + "---|" * (1 + len(devices))]
     for level in dict.fromkeys(one.level for one in cells):
-        for name in devices:
+        for name in _rows(cells):
             own = {one.run_on: one for one in cells if (one.level, one.searched_for) == (level, name)}
             shown = [f"{np.median(own[b].latency_ms):.4f}, {100 * own[b].accuracy:.2f}" for b in devices]
             lines.append(f"| {level} %, {name} | " + " | ".join(shown) + " |")
@@ -113,15 +118,16 @@ def draw(cells: Sequence[Cell], devices: Sequence[str], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    found = np.array([[spread_of(cells, a, b) for b in devices] for a in devices])
-    figure = Figure(figsize=(1.4 + 1.3 * len(devices), 1 + 1.1 * len(devices)), dpi=150, layout="constrained")
+    rows = _rows(cells)
+    found = np.array([[spread_of(cells, a, b) for b in devices] for a in rows])
+    figure = Figure(figsize=(1.4 + 1.3 * len(devices), 1 + 1.1 * len(rows)), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(np.log(found[..., 0]), cmap="Blues", vmin=0, vmax=max(0.05, float(np.log(found[..., 0]).max()) * 1.5))
     for (row, column), value in np.ndenumerate(found[..., 0]):
         low, high = found[row, column, 1:]
         axes.text(column, row, f"{value:.2f}\n{low:.2f} to {high:.2f}", ha="center", va="center", fontsize=8)
     axes.set_xticks(range(len(devices)), [f"run on\n{name}" for name in devices], fontsize=8)
-    axes.set_yticks(range(len(devices)), [f"for {name}" for name in devices], fontsize=8)
+    axes.set_yticks(range(len(rows)), [f"for {name}" for name in rows], fontsize=8)
     axes.set_title("latency over that of the device's own network, at equal accuracy", fontsize=8)
     with atomic_path(path) as temporary:
         FigureCanvasAgg(figure).print_png(str(temporary))

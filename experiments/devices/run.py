@@ -11,7 +11,7 @@ known from the cache, as by `nas search`.
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +24,18 @@ from nas.errors import UsageError, VerificationError
 from nas.export import Progress, SearchJob
 from nas.export.accuracy import count_correct
 from nas.export.finalists import build_all, in_one_precision
+from nas.export.one_for_all import FleetScorer
 from nas.export.pipeline import Clock, Setting, common_space, find_front, load_scorer, read_images
-from nas.export.scoring import open_supernet
+from nas.export.scoring import Interval, open_supernet
 from nas.files import read_bytes, read_json, write_bytes, write_json
-from nas.search import Scored
-from search_spaces import Candidate
+from nas.search import Problem, Scored, search
+from search_spaces import Candidate, Genes
 from supernets import Supernet
 
 DEVICES = ("cpu", "openvino", "browser", "torch")
 SHARES = (0.5, 0.75, 0.95)  # of the way from the least accurate to the most accurate network of all fronts
 FILES = ("result.json", "matrix.md", "matrix.png")
+SHARED = "one for all"
 Chosen = dict[str, dict[str, Candidate]]  # by level, then by the device searched for
 
 
@@ -68,16 +70,19 @@ class Experiment:
         self.asked = {"devices": list(self.devices), "supernet": supernet, "data": data, "budget": budget}
 
     def chosen(self) -> Chosen:
-        """Return, for each level of accuracy, the fastest network of each device's predicted front that reaches it."""
+        """Return, for each level of accuracy, the fastest network of each device's front, and the one for all."""
         path = self.out / "chosen.json"
         if not path.exists():
-            fronts = {name: self._front(job) for name, job in self.jobs.items()}
+            settings = {name: self._setting(job) for name, job in self.jobs.items()}
+            fronts = {name: self._front(setting) for name, setting in settings.items()}
             low = max(front.scores["accuracy"].min() for front in fronts.values())
             top = min(front.scores["accuracy"].max() for front in fronts.values())
-            levels = {
-                f"{100 * level:.2f}": {name: self._fastest(name, front, level) for name, front in fronts.items()}
-                for level in (low + share * (top - low) for share in SHARES)
-            }
+            levels = {}
+            for level in (low + share * (top - low) for share in SHARES):
+                own = {name: _fastest(front, level) for name, front in fronts.items()}
+                found = {name: settings[name].space.candidate(one.genes[0]) for name, one in own.items()}
+                found[SHARED] = one_for_all(settings, own, level)
+                levels[f"{100 * level:.2f}"] = {name: one.to_dict() for name, one in found.items()}
             write_json(path, SCHEMA, SCHEMA_VERSION, {"asked": self.asked, "levels": levels})
         content = read_json(path, SCHEMA, SCHEMA_VERSION)
         if content["asked"] != self.asked:
@@ -87,16 +92,14 @@ class Experiment:
             for level, found in content["levels"].items()
         }
 
-    def _front(self, job: SearchJob) -> Scored:
+    def _setting(self, job: SearchJob) -> Setting:
         space = common_space(self.supernet, [job.device])
         scorer = load_scorer(job, space, self.supernet, self.progress)
-        setting = Setting(job, self.supernet, self.splits, space, scorer, Clock())
-        return find_front(job, replace(job.goal.problem(space), evaluate=setting.scores), self.progress).front
+        return Setting(job, self.supernet, self.splits, space, scorer, Clock())
 
-    def _fastest(self, name: str, front: Scored, level: float) -> dict[str, Any]:
-        latency = np.where(front.scores["accuracy"] >= level, front.scores["latency_ms"], np.inf)
-        space = common_space(self.supernet, [self.devices[name]])
-        return space.candidate(front.genes[int(latency.argmin())]).to_dict()
+    def _front(self, setting: Setting) -> Scored:
+        problem = replace(setting.job.goal.problem(setting.space), evaluate=setting.scores)
+        return find_front(setting.job, problem, self.progress).front
 
     def built(self, name: str, candidates: Sequence[Candidate]) -> dict[str, dict[str, Any]]:
         """Return the accuracy of every network as exported for a device, by id; the files lie beside it."""
@@ -149,6 +152,38 @@ class Experiment:
         }
         described = {name: device.describe() for name, device in self.devices.items()}
         write_report(self.out, described, ids, built, measured)
+
+
+def _fastest(front: Scored, level: float) -> Scored:
+    """Return the fastest network of a front that reaches a level; one row."""
+    latency = np.where(front.scores["accuracy"] >= level, front.scores["latency_ms"], np.inf)
+    return front.take(np.array([int(latency.argmin())]))
+
+
+@dataclass(frozen=True)
+class AsExecuted:
+    """Predicts latencies of networks as a device runs them: in its floats throughout where it lacks a precision."""
+
+    setting: Setting
+    precisions: tuple[str, ...]
+
+    def predict(self, genes: Genes) -> Interval:
+        """Predict milliseconds of rows of the space with all of ``precisions``."""
+        space = self.setting.space
+        rows = genes if space.precisions == self.precisions else space.with_precision(genes, space.precisions[0])
+        return self.setting.scorer.latency.predict(rows)
+
+
+def one_for_all(settings: Mapping[str, Setting], own: Mapping[str, Scored], level: float) -> Candidate:
+    """Return the network of a level whose largest ratio, over devices, to the device's ``own`` latency is least."""
+    widest = max(settings.values(), key=lambda setting: len(setting.space.precisions))
+    space, job = widest.space, widest.job
+    latencies = {name: AsExecuted(setting, space.precisions) for name, setting in settings.items()}
+    references = {name: float(one.scores["latency_ms"][0]) for name, one in own.items()}
+    scorer = FleetScorer(widest.scorer.accuracy, latencies, references)
+    objectives = {"latency_ratio": "min", "accuracy": "max"}
+    problem = Problem(space, objectives, {"accuracy": (level, None)}, scorer.score)
+    return space.candidate(search(problem, budget=job.budget, seed=job.seed).best().genes)
 
 
 def _executed(chosen: Mapping[str, Mapping[str, Candidate]], device: Device) -> Chosen:

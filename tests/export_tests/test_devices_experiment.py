@@ -5,8 +5,9 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
+import numpy as np
 import pytest
 from tiny_job import Invented, make_tiny
 
@@ -14,10 +15,12 @@ from latency_tables import FULL
 from latency_tables.simulated import CostModel, SimulatedDevice
 from nas.errors import UsageError
 from nas.export import Scorer
-from search_spaces import SearchSpace
+from nas.search import Scored
+from search_spaces import SearchSpace, get_space
 
 QUICK = replace(FULL, values=1, min_rounds=3, max_rounds=3, warm_seconds=0.01)
 DEAR = CostModel(mac_int8_ns=0.5, quantize_element_ns=3.0)
+OWN_MS = {"pays": 0.03, "costs": 0.05, "floats": 0.04}
 INT8 = {"pays": -0.004, "costs": 0.02, "floats": 0.0}  # milliseconds that a block in int8 adds, as predicted
 
 
@@ -50,7 +53,7 @@ def test_the_matrix_is_of_measured_latencies_and_is_made_once(run: ModuleType, t
     options = {"supernet": str(tiny.supernet), "data": str(tiny.images), "budget": 500, "plan": QUICK}
     run.Experiment(out, devices(), **options).run(2)
     cells = json.loads((out / "result.json").read_text())["cells"]
-    assert len(cells) == len(run.SHARES) * 3 * 3 and (out / "matrix.png").exists()
+    assert len(cells) == len(run.SHARES) * 4 * 3 and (out / "matrix.png").exists()
     for cell in cells:
         assert len(cell["latency_ms"]) == 2 and 0 <= cell["accuracy"] <= 1
         if cell["searched_for"] == cell["run_on"]:
@@ -75,3 +78,23 @@ def test_the_spread_is_of_rounds_and_the_ratio_of_levels(run: ModuleType) -> Non
     cells = cells_of(ids, {"b": {key: {"accuracy": 0.9} for key in "xyz"}}, {"b": rounds})
     assert spread_of(cells, "a", "b") == pytest.approx(((4 + 3**0.5) / 2, 3**0.5, 4))
     assert spread_of(cells, "b", "b") == (1, 1, 1)
+
+
+def test_one_for_all_has_the_least_largest_ratio_of_its_accuracy(run: ModuleType, tmp_path: Path) -> None:
+    both = make_tiny(tmp_path).space
+    spaces = {"pays": both, "costs": both, "floats": get_space(tmp_path / "tiny.toml", ("fp32",))}
+    scorers = {device.name: scorer(SimpleNamespace(device=device), spaces[device.name]) for device in devices()}
+    job = SimpleNamespace(budget=3000, seed=0)
+    settings = {name: SimpleNamespace(space=spaces[name], scorer=scorers[name], job=job) for name in spaces}
+    own = {name: Scored(np.zeros((1, 1), np.int8), {"latency_ms": np.array([ms])}) for name, ms in OWN_MS.items()}
+    found = both.genes(run.one_for_all(settings, own, 0.6))[None]
+    pool = both.sample(5000, np.random.default_rng(0))
+    pool = pool[scorers["pays"].accuracy.predict(pool).mean >= 0.6]
+
+    def largest(rows: np.ndarray) -> np.ndarray:
+        plain = both.with_precision(rows, "fp32")  # as the device without int8 runs them
+        return np.max([scorers[name].latency.predict(plain if name == "floats" else rows).mean / ms
+                       for name, ms in OWN_MS.items()], axis=0)  # fmt: skip
+
+    assert scorers["pays"].accuracy.predict(found).mean[0] >= 0.6
+    assert largest(found)[0] <= largest(pool).min()
