@@ -30,7 +30,7 @@ def run(folder: Path) -> ModuleType:
 
 
 def test_what_sees_latency_is_as_accurate_and_no_slower(folder: Path) -> None:
-    from pairs import find_pair
+    from pairs import find_blind, find_pair
 
     from experiments.search.tabular import CellSpace
 
@@ -41,7 +41,9 @@ def test_what_sees_latency_is_as_accurate_and_no_slower(folder: Path) -> None:
         latency = cost[np.arange(6), genes].sum(axis=1)
         return {"accuracy": 0.5 + genes.sum(axis=1) / 100, "macs_m": genes.sum(axis=1) + 1.0, "latency_ms": latency}
 
-    pairs = [find_pair(CellSpace(), evaluate, 12.0, 200, seed) for seed in range(3)]
+    space = CellSpace()
+    rows = [find_blind(space, evaluate, 12.0, 200, seed) for seed in range(3)]
+    pairs = [find_pair(space, evaluate, row, 200, seed) for seed, row in enumerate(rows)]
     for pair in pairs:
         assert pair.blind.scores["macs_m"] <= 12
         assert pair.aware.scores["accuracy"] >= pair.blind.scores["accuracy"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from pairs import find_pair
+from pairs import find_blind, find_pair
 
 from latency_tables import Device, get_device
 from latency_tables.costs import Images
@@ -67,7 +67,8 @@ def _known(device: Device, supernet: Supernet) -> Known:
 
 def _measured(device: Device, supernet: Supernet, known: Known, limit: float, seed: int) -> list[str]:
     """Search for a pair, measure both side by side, and return a line of each."""
-    pair = find_pair(known.space, known.evaluate, limit, BUDGET, seed)
+    blind = find_blind(known.space, known.evaluate, limit, BUDGET, seed)
+    pair = find_pair(known.space, known.evaluate, blind, BUDGET, seed)
     models = {}
     for reward, choice in (("macs", pair.blind), ("latency", pair.aware)):
         candidate = known.space.candidate(choice.genes)

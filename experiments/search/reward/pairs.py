@@ -9,6 +9,9 @@ from nas.errors import InfeasibleError
 from nas.search import Choice, Problem, search
 from nas.search.problem import Genes, Scores, Space
 
+Evaluate = Callable[[Genes], Scores]
+"""Scores ``accuracy``, ``macs_m`` and ``latency_ms`` of networks."""
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -18,29 +21,25 @@ class Pair:
     aware: Choice
 
 
-def find_pair(space: Space, evaluate: Callable[[Genes], Scores], most_macs: float, budget: int, seed: int) -> Pair:
-    """Search twice by ``rl`` with the hard reward: within multiply-adds, then within the latency of what that found.
+def find_blind(space: Space, evaluate: Evaluate, most_macs: float, budget: int, seed: int) -> Genes:
+    """Return the row of the most accurate network within a limit that ``rl`` finds with the hard reward."""
+    return search(_within(space, evaluate, "macs_m", most_macs), "rl", budget, seed).best().genes
 
-    Args:
-        space: What is searched.
-        evaluate: Scores ``accuracy``, ``macs_m`` and ``latency_ms``.
-        most_macs: The limit.
-        budget: Candidates of each search.
-        seed: Of both.
-    """
 
-    def found(name: str, limit: float) -> Problem:
-        return Problem(space, {"accuracy": "max"}, {name: (None, limit)}, evaluate)
-
-    blind = search(found("macs_m", most_macs), "rl", budget, seed).best()
+def find_pair(space: Space, evaluate: Evaluate, blind: Genes, budget: int, seed: int) -> Pair:
+    """Search within the latency of ``blind``; of what is as accurate, the fastest counts, if there is any."""
+    known = Choice(blind, {name: float(values[0]) for name, values in evaluate(blind[None]).items()})
+    limit = known.scores["latency_ms"]
     try:
-        aware = search(found("latency_ms", blind.scores["latency_ms"]), "rl", budget, seed).history
+        found = search(_within(space, evaluate, "latency_ms", limit), "rl", budget, seed).history
     except InfeasibleError:
-        return Pair(blind, blind)
-    as_good = np.flatnonzero(aware.scores["accuracy"] >= blind.scores["accuracy"])
-    if len(as_good) == 0:
-        return Pair(blind, blind)
-    best = as_good[aware.scores["latency_ms"][as_good].argmin()]
-    scores = {name: float(values[best]) for name, values in aware.scores.items()}
-    faster = scores["latency_ms"] <= blind.scores["latency_ms"]
-    return Pair(blind, Choice(aware.genes[best], scores) if faster else blind)
+        return Pair(known, known)
+    good = (found.scores["accuracy"] >= known.scores["accuracy"]) & (found.scores["latency_ms"] <= limit)
+    if not good.any():
+        return Pair(known, known)
+    best = np.flatnonzero(good)[found.scores["latency_ms"][good].argmin()]
+    return Pair(known, Choice(found.genes[best], {name: float(values[best]) for name, values in found.scores.items()}))
+
+
+def _within(space: Space, evaluate: Evaluate, name: str, limit: float) -> Problem:
+    return Problem(space, {"accuracy": "max"}, {name: (None, limit)}, evaluate)
