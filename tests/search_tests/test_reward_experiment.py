@@ -61,7 +61,7 @@ def test_it_prints_a_line_a_device(
 ) -> None:
     data = shared_data("help_latency").parent
     monkeypatch.setattr(run, "BUDGET", 60)
-    monkeypatch.setattr(run, "WITHIN", (0.5,))
+    monkeypatch.setattr(run, "LEVELS", (0.6,))
     run.main([str(data), "--seeds", "1", "--devices", "pixel3"])
     assert "\n| pixel3 | " in capsys.readouterr().out
 
