@@ -1,10 +1,12 @@
 """APQ's two claims, tried on the shipped supernet: transfer, and joint against sequential search. See README.md.
 
 python experiments/apq/run.py transfer                  # minutes; from the pairs that ship, no device needed
+python experiments/apq/run.py transfer --write          # and puts the figures into README.md
 python experiments/apq/run.py joint --device cpu        # calibrates the device if it is not yet known
 """
 
 import argparse
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -25,6 +27,8 @@ from supernets.weights import PRETRAINED
 
 HERE = Path(__file__).parent
 SPACE = "fashion-mbv3"
+README = HERE / "README.md"
+BEGIN, END = "<!-- transfer: begin. Made by run.py. -->", "<!-- transfer: end -->"
 COLUMNS = tuple(field.name for field in fields(Judged))
 LIMITS = 5  # latencies at which accuracies are compared
 COLOURS = {"transfer": "#0b6e99", "scratch": "#d1495b", "both": "#7d868c"}
@@ -165,15 +169,20 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--budget", type=int, default=12_000)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--write", action="store_true", help="of transfer: put the figures into README.md")
     options = parser.parse_args()
     seeds = range(options.seeds)
     if options.what == "transfer":
-        print("\n".join(transfer_lines(transfer(options.out, options.pairs, seeds))))
+        text = "\n".join(transfer_lines(transfer(options.out, options.pairs, seeds)))
+        print(text)
+        if options.write:
+            made = f"{BEGIN}\n![Both measures against quantized pairs](transfer.png)\n\n{text}\n{END}"
+            README.write_text(re.sub(f"{BEGIN}.*{END}", lambda found: made, README.read_text(), flags=re.DOTALL))
         return
     on = get_device(options.device)
     preset = get_space(SPACE)
     space = get_space(SPACE, [name for name in preset.precisions if name in on.precisions])
-    about = {"name": on.name, "runtime": on.runtime, "fingerprint": on.fingerprint}
+    about = {"name": on.name, "runtime": on.runtime, "fingerprint": on.fingerprint, "simulated": on.simulated}
     print("\n".join(joint_lines(joint(options.out, space, predicted(on, space), about, options.budget, seeds))))
 
 
