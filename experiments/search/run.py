@@ -1,9 +1,10 @@
 """Regret and hypervolume against the number of queries, on published tables; see README.md.
 
-    python experiments/search/run.py --data DIR [--seeds 20] [--jobs 1] [--methods evolution,linas,...]
+    python experiments/search/run.py --data DIR [--seeds 20] [--jobs 1] [--methods evolution,linas,...] [--again]
 
 DIR has the folders ``nasbench201`` and ``help_latency``. Writes ``results.csv``, ``queries.png`` and ``README.md``.
-A strategy of ours is told its budget and is run anew for each; the others are run once, to the largest.
+A strategy of ours is told its budget and is run anew for each; the others are run once, to the largest. What is in
+``results.csv`` already is not run again, so that a run that was stopped goes on; ``--again`` runs the methods anew.
 """
 
 import argparse
@@ -14,20 +15,21 @@ from pathlib import Path
 import numpy as np
 from joblib import Parallel, delayed
 from peers import SAMPLERS, optuna_rows, pymoo_rows
-from report import write_report
+from report import COLUMNS, write_report
 from tabular import Tables, read_tables
 
-from nas.files import write_csv
+from nas.files import read_csv, write_csv
 from nas.search import Problem, search
 from nas.search.fronts import hypervolume
 from nas.search.problem import Genes
 
 HERE = Path(__file__).parent
 BUDGETS = (25, 50, 100, 200, 400, 1000)
-OURS = ("evolution", "aging", "local", "linas", "random")
+OURS = ("linas", "evolution", "aging", "local", "rl", "random")  # all but ``entropy``, which looks at no score
 PEERS = (*(f"Optuna {name}" for name in SAMPLERS), "pymoo NSGA-II")
-MOST = {"Optuna tpe": 200, "Optuna gp": 50}  # queries of what takes long; see the report
-COLUMNS = ("measure", "method", "seed", "queries", "value")
+MOST = {"Optuna gp": 100}  # queries of what takes long; see the report
+
+Line = tuple[str, str, int, int, float]
 
 
 def rows_of(problem: Problem, method: str, budget: int, seed: int) -> Genes:
@@ -39,7 +41,7 @@ def rows_of(problem: Problem, method: str, budget: int, seed: int) -> Genes:
     return search(problem, method, budget, seed).history.genes
 
 
-def job(tables: Tables, method: str, seed: int) -> list[tuple[str, str, int, int, float]]:
+def job(tables: Tables, method: str, seed: int) -> list[Line]:
     """Return the lines of one method and seed."""
     budgets = [budget for budget in BUDGETS if budget <= MOST.get(method, BUDGETS[-1])]
     lines = []
@@ -77,12 +79,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--methods", default=",".join((*OURS, *PEERS)))
+    parser.add_argument("--again", action="store_true", help="run the methods anew, whatever there is of them")
     chosen = parser.parse_args(arguments)
     tables, methods = read_tables(chosen.data), chosen.methods.split(",")
-    jobs = [delayed(job)(tables, method, seed) for method, seed in product(methods, range(chosen.seeds))]
-    lines = [line for found in Parallel(chosen.jobs)(jobs) for line in found]
-    write_csv(HERE / "results.csv", COLUMNS, [(*line[:4], f"{line[4]:.6g}") for line in lines])
-    write_report(HERE, chosen.seeds, MOST)
+    lines = [line for line in stored_lines() if not (chosen.again and line[1] in methods)]
+    done = {(line[1], line[2]) for line in lines}
+    missing = [pair for pair in product(methods, range(chosen.seeds)) if pair not in done]
+    missing.sort(key=lambda pair: pair[1])  # seed by seed
+    jobs = [delayed(job)(tables, method, seed) for method, seed in missing]
+    for found in Parallel(chosen.jobs, return_as="generator_unordered")(jobs):
+        lines = sorted([*lines, *found], key=place)
+        write_csv(HERE / "results.csv", COLUMNS, [(*line[:4], f"{line[4]:.6g}") for line in lines])
+    write_report(HERE, MOST, OURS)
+
+
+def stored_lines() -> list[Line]:
+    """Return what earlier runs found."""
+    path = HERE / "results.csv"
+    rows = read_csv(path, COLUMNS) if path.exists() else []
+    return [(row["measure"], row["method"], int(row["seed"]), int(row["queries"]), float(row["value"])) for row in rows]
+
+
+def place(line: Line) -> tuple[str, int, int, int]:
+    """Return what lines are ordered by: by measure, the methods as they are listed."""
+    methods = (*OURS, *PEERS)
+    return line[0], methods.index(line[1]) if line[1] in methods else len(methods), line[2], line[3]
 
 
 if __name__ == "__main__":
