@@ -28,7 +28,7 @@ ROUNDS = 20  # of a budget
 MOST_ROWS = 64  # in a round
 DRAWN = 64  # samples for each of the first networks
 GENERATIONS, POPULATION = 12, 100  # of the evolution on the predictor
-MOST_FITTED = 400  # rows that the predictor is fitted to: the best
+MOST_FITTED = 1000  # rows that the predictor is fitted to: the best
 
 Floats = NDArray[np.float64]
 
@@ -74,23 +74,35 @@ class Linas:
         """Return where the predictor points, at most ``wanted`` rows."""
         losses = tempered(self._problem.losses(self._scores))
         limited = [self._scores[name] for name in self._problem.constraints]
-        surrogate = Surrogate(self._space.encode(self._genes), np.column_stack([losses, *limited]))
+        targets = np.column_stack([losses, *limited])[:MOST_FITTED]
+        surrogate = Surrogate(self._space.encode(self._genes[:MOST_FITTED]), targets)
         pool = self._seen.unmet(self._evolved(surrogate))
         return pool[self._chosen(surrogate, losses, pool, wanted)] if len(pool) else pool
 
     def _evolved(self, surrogate: Surrogate) -> Genes:
         """Return what evolution on hopeful predictions ends with, best first."""
-        population = self._genes[:POPULATION]
-        everyone = population
-        for _ in range(GENERATIONS):
-            everyone = np.unique(np.concatenate([everyone, self._children(population)]), axis=0)
-            mean, deviation = surrogate.predict(self._space.encode(everyone))
-            objectives = len(self._problem.objectives)
-            hoped = (mean - deviation)[:, :objectives]
-            violations = self._hoped_violations(mean[:, objectives:], deviation[:, objectives:])
-            everyone = everyone[survivors(hoped, violations, 4 * POPULATION)]
-            population = everyone[:POPULATION]
+        met, children = Seen(), self._genes[:POPULATION]
+        everyone, losses, violations = no_rows(self._space), np.empty((0, len(self._problem.objectives))), np.empty(0)
+        for _ in range(GENERATIONS + 1):
+            fresh = met.claim(children, len(children))
+            hoped = self._hoped(surrogate, fresh)
+            everyone = np.concatenate([everyone, fresh])
+            losses, violations = np.concatenate([losses, hoped[0]]), np.concatenate([violations, hoped[1]])
+            best = survivors(losses, violations, 4 * POPULATION)
+            everyone, losses, violations = everyone[best], losses[best], violations[best]
+            children = self._children(everyone[:POPULATION])
         return everyone
+
+    def _hoped(self, surrogate: Surrogate, genes: Genes) -> tuple[Losses, Floats]:
+        """Return losses ``(n, objectives)`` and violations ``(n,)`` a standard deviation better than expected."""
+        mean, deviation = surrogate.predict(self._space.encode(genes))
+        least, most, objectives = mean - deviation, mean + deviation, len(self._problem.objectives)
+        if not len(self._low):
+            return least, np.zeros(len(genes))
+        limited = slice(objectives, None)
+        nearest = np.clip(np.clip(mean[:, limited], self._low, self._high), least[:, limited], most[:, limited])
+        scores = dict(zip(self._problem.constraints, nearest.T, strict=True))
+        return least[:, :objectives], self._problem.violations(scores)
 
     def _children(self, parents: Genes) -> Genes:
         """Return as many crossed, mutated, and crossed and mutated children as a population."""
@@ -99,13 +111,6 @@ class Linas:
         crossed = self._space.crossover(mothers, fathers, self._rng)
         mutated = self._space.mutate(mothers, self._rng, rate)
         return np.concatenate([crossed, mutated, self._space.mutate(crossed, self._rng, rate)])
-
-    def _hoped_violations(self, mean: Floats, deviation: Floats) -> Floats:
-        """Return the violations of constrained scores ``(n, constraints)`` a deviation nearer to what is allowed."""
-        hoped = np.clip(np.clip(mean, self._low, self._high), mean - deviation, mean + deviation)
-        if not len(self._low):
-            return np.zeros(len(mean))
-        return self._problem.violations(dict(zip(self._problem.constraints, hoped.T, strict=True)))
 
     def _chosen(self, surrogate: Surrogate, losses: Losses, pool: Genes, wanted: int) -> list[int]:
         """Return the rows of ``pool`` whose true scores promise most, ``wanted`` of them if there are so many."""
@@ -137,7 +142,7 @@ class Linas:
     def tell(self, genes: Genes, scores: Mapping[str, Floats]) -> None:
         everyone = np.concatenate([self._genes, genes])
         merged = {name: np.concatenate([told, scores[name]]) for name, told in self._scores.items()}
-        best = survivors(self._problem.losses(merged), self._problem.violations(merged), MOST_FITTED)
+        best = survivors(self._problem.losses(merged), self._problem.violations(merged), len(everyone))
         self._genes, self._scores = everyone[best], {name: values[best] for name, values in merged.items()}
 
 

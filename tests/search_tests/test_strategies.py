@@ -7,7 +7,6 @@ import pytest
 from nas.errors import UsageError
 from nas.search import Problem, get_strategy, search
 from nas.search.aging import Aging
-from nas.search.linas import Linas
 from nas.search.local import Local
 from nas.search.offspring import neighbours, no_rows, unseen_mutants
 from nas.search.surrogate import Surrogate
@@ -113,12 +112,19 @@ def test_linas_scores_nothing_but_what_it_asks_for() -> None:
 
 
 def test_linas_fits_few_rows_of_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted = []
+
+    class Counted(Surrogate):
+        def __init__(self, features: np.ndarray, targets: np.ndarray):
+            fitted.append((len(features), targets[:, 0].min()))
+            super().__init__(features, targets)
+
     monkeypatch.setattr("nas.search.linas.MOST_FITTED", 30)
-    problem = toy_problem(SPACE)
-    strategy = Linas(problem, 100, np.random.default_rng(0))
-    for _ in range(12):
-        strategy.tell(genes := strategy.ask(100), problem.score(genes))
-    assert len(strategy._genes) == 30
+    monkeypatch.setattr("nas.search.linas.Surrogate", Counted)
+    problem = toy_problem(SPACE, objectives=ONE)
+    result = search(problem, "linas", 100)
+    assert max(count for count, _ in fitted) == 30 and result.evaluated == 100
+    assert fitted[-1][1] == min(least for _, least in fitted)  # the best are among them
 
 
 def test_the_surrogate_learns_sums_and_interactions() -> None:
