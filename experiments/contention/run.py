@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from contention_report import write_report
 from load import Load
-from report import write_report
 
 from nas.export import Bundle, Switcher, load_bundle
 from nas.export.accuracy import matching_splits
@@ -25,9 +25,10 @@ from nas.files import write_csv
 from supernets.datasets import ImageSet
 
 HERE = Path(__file__).parent
-BATCH = 64  # images a frame: some ten milliseconds, so that what else runs can get in between
+BATCH = 32  # images a frame: milliseconds, so that what else runs can get in between
 PHASE_SECONDS = (4.0, 10.0)  # of one load
-IDLE_FRAMES = 20
+IDLE_FRAMES = 50
+MOST = 5  # networks of the front, both ends among them
 SWITCHER = "switcher"
 COLUMNS = ("second", "load", "arm", "network", "latency_ms", "correct")
 
@@ -51,10 +52,11 @@ def phases(seconds: float, most: int, rng: np.random.Generator) -> list[Phase]:
 
 
 def read_front(folder: Path) -> list[Bundle]:
-    """Return the bundles under a folder that none dominates, by their reports, fastest first."""
+    """Return the bundles under a folder that none dominates, by their reports, fastest first; ``MOST`` of many."""
     found = [load_bundle(report.parent) for report in sorted(folder.glob("*/report.json"))]
     measured = [bundle.report["measured"] for bundle in found]
-    return [found[i] for i in front_of([m["latency_ms"] for m in measured], [m["accuracy"] for m in measured])]
+    front = front_of([m["latency_ms"] for m in measured], [m["accuracy"] for m in measured])
+    return [found[front[i]] for i in np.unique(np.linspace(0, len(front) - 1, MOST).round().astype(int))]
 
 
 def frame(images: ImageSet, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -64,12 +66,12 @@ def frame(images: ImageSet, rng: np.random.Generator) -> tuple[np.ndarray, np.nd
 
 
 def idle_ms(bundle: Bundle, images: ImageSet) -> float:
-    """Return the median latency of a network while nothing else runs."""
+    """Return the latency of a network while nothing else runs, the lowest decile."""
     alone, rng, seen = Switcher([bundle], 1.0), np.random.default_rng(0), []
     for _ in range(IDLE_FRAMES):
         alone.run(frame(images, rng)[0])
         seen.append(alone.latency_ms or 0.0)
-    return float(np.median(seen))
+    return float(np.quantile(seen, 0.1))
 
 
 def measure(

@@ -24,8 +24,8 @@ latencies of the same cells.
 
 ![Medians against queries](queries.png)
 """
-BESIDE = """The last line is the best of ours by its median less the best of the others, with a 95 % bootstrap interval of
-the difference: below 0 ours is better, and where the interval holds 0 they are tied.
+BESIDE = """The last line is the best of ours by its median less the best of the others, with a 95 % bootstrap
+interval of the difference: below 0 ours is better, and where the interval holds 0 they are tied.
 """
 RESAMPLES = 2_000
 

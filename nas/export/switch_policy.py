@@ -5,9 +5,10 @@ contention slows each of its branches and runs the most accurate one that is pre
 
 Departures: how much slower than reported the networks are now is one number for all of them, the ``share`` quantile of
 the last few ratios of seen to reported latency, with no model to fit beforehand. So it serves any device whose
-contention slows networks alike, and reported latencies need no more than the right proportions. ApproxDet charges a
-switch its cost; here all networks stay loaded, and hysteresis keeps switches rare: down at once, up only after a better
-network would have been in time, with a margin, for many frames in a row.
+contention slows networks alike, and reported latencies need no more than the right proportions. A frame for which even
+the fastest would have been late, as one is that the scheduler interrupts, says nothing for or against a network and is
+left out. ApproxDet charges a switch its cost; here all networks stay loaded, and hysteresis keeps switches rare: down
+at once, up only after a better network would have been in time, with a margin, for many frames in a row.
 """
 
 from collections import deque
@@ -25,7 +26,7 @@ class Hysteresis:
     """How fast a choice follows the latencies.
 
     Args:
-        share: Of the recent frames that the chosen network is to be in time for: the quantile of their ratios.
+        share: Of the recent frames that some network is in time for, those that the chosen one is to be in time for.
         window: Frames that count as recent.
         margin: By how much a more accurate network must be expected below the objective before it is taken.
         patience: Frames in a row for which it must have been.
@@ -35,7 +36,7 @@ class Hysteresis:
     """
 
     share: float = 0.9
-    window: int = 8
+    window: int = 16
     margin: float = 0.1
     patience: int = 20
 
@@ -97,13 +98,18 @@ class SwitchPolicy:
         if not 0 <= latency_ms < np.inf:
             raise UsageError(f"a latency of {latency_ms:g} ms was seen; allowed: 0 and above")
         self._ratios.append(latency_ms / float(self._reported[self._place]))
-        slower = float(np.quantile(self._ratios, self._hysteresis.share, method="higher"))
+        slower = self._slower()
         now, with_room = self._best(slower), self._best(slower * (1 + self._hysteresis.margin))
         self._room = self._room + 1 if with_room > self._place else 0
         if now < self._place:
             self._place, self._room = now, 0
         elif self._room >= self._hysteresis.patience:
             self._place, self._room = with_room, 0
+
+    def _slower(self) -> float:
+        """Return how many times slower than reported everything is; infinite where nothing is in time."""
+        hopeful = [ratio for ratio in self._ratios if ratio * self._reported[0] <= self._objective]
+        return float(np.quantile(hopeful, self._hysteresis.share, method="higher")) if hopeful else np.inf
 
     def _best(self, slower: float) -> int:
         """Return the most accurate in time where everything is so many times slower; the fastest where nothing is."""

@@ -10,7 +10,7 @@ from nas.files import read_csv, write_bytes
 COLUMNS = ("second", "load", "arm", "network", "latency_ms", "correct")
 HEAD = """# A latency objective under background load
 
-Frames of 64 Fashion-MNIST test images, {seconds:.0f} s in all, while up to {most} other processes multiply matrices;
+Frames of 32 Fashion-MNIST test images, {seconds:.0f} s in all, while up to {most} other processes multiply matrices;
 how many changes every 4 to 10 s. Each frame runs in the switcher (`nas.export.Switcher`) and in every fixed network of
 the same front. Objective: {objective:.1f} ms a frame. *Kept* is the share of images that are classified rightly and in
 time. Made by `python experiments/contention/run.py --bundles DIR`, which also writes `results.csv`.
