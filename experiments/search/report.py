@@ -18,8 +18,8 @@ HEAD = """# Regret and hypervolume against queries
 NAS-Bench-201's 15,625 cells: CIFAR-100 accuracy after 200 epochs (published) and latency on a Pixel 3 (measured by the
 authors of HELP). Medians of {seeds} seeds, interquartile range in brackets; less is better, the best median of a column
 is bold. Ours are told the budget; Optuna's samplers and pymoo's NSGA-II run as they come. Made by
-`python experiments/search/run.py --data DIR --seeds {seeds}`, which also writes `results.csv`. Stopped early, because
-its proposals take seconds by then: {stopped}. `linas` was developed on other data sets' accuracies and other devices'
+`python experiments/search/run.py --data DIR --seeds {seeds}`, which also writes `results.csv`. Stopped early, for
+what their proposals cost: {stopped}. `linas` was developed on other data sets' accuracies and other devices'
 latencies of the same cells.
 
 ![Medians against queries](queries.png)
@@ -40,10 +40,11 @@ def read_values(folder: Path) -> Values:
     return values
 
 
-def write_report(folder: Path, most: Mapping[str, int], ours: Sequence[str]) -> None:
+def write_report(folder: Path, ours: Sequence[str]) -> None:
     """Write ``README.md`` and ``queries.png``."""
     values = read_values(folder)
-    stopped = ", ".join(f"{method} at {count}" for method, count in most.items())
+    ends = {method: max(found) for method, found in values["regret"].items()}
+    stopped = ", ".join(f"{method} at {count}" for method, count in ends.items() if count < max(ends.values()))
     seeds = min(len(found) for methods in values.values() for one in methods.values() for found in one.values())
     lines = [HEAD.format(seeds=seeds, stopped=stopped)]
     for measure, what in WHAT.items():

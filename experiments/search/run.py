@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for found in Parallel(chosen.jobs, return_as="generator_unordered")(jobs):
         lines = sorted([*lines, *found], key=place)
         write_csv(HERE / "results.csv", COLUMNS, [(*line[:4], f"{line[4]:.6g}") for line in lines])
-    write_report(HERE, MOST, OURS)
+    write_report(HERE, OURS)
 
 
 def stored_lines() -> list[Line]:

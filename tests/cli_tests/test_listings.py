@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -74,10 +75,12 @@ def test_spaces_with_their_exact_size(capsys: pytest.CaptureFixture[str]) -> Non
     assert "fashion-mbv3" in printed(["spaces"], capsys)
 
 
-def test_strategies_with_what_they_are_for(capsys: pytest.CaptureFixture[str]) -> None:
+def test_strategies_with_what_they_are_for(capsys: pytest.CaptureFixture[str], repository: Path) -> None:
     found = {row["name"]: row["summary"] for row in json.loads(printed(["strategies", "--json"], capsys))}
     assert {"evolution", "random"} <= set(found)
-    assert found["evolution"] in printed(["strategies"], capsys)
+    text = printed(["strategies"], capsys)
+    assert found["evolution"] in text
+    assert (repository / text.split()[-1]).read_text().count("| evolution | ")  # where they are compared
 
 
 def test_the_installed_command_exits_as_documented() -> None:
