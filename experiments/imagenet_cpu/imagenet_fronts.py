@@ -40,13 +40,16 @@ def latency_predictor(device: Device, space: SearchSpace) -> LatencyPredictor:
     return calibrate(device, space, **vars(IMAGES), seconds=SECONDS).predictor
 
 
-def ofa_networks(device: Device, accuracy: OFAAccuracyPredictor, *, count: int, budget: int) -> list[Network]:
-    """Return subnets spread over a device's front, for each precision that it executes.
+def ofa_networks(
+    device: Device, accuracy: OFAAccuracyPredictor, *, count: int, levels: Sequence[float], budget: int
+) -> list[Network]:
+    """Return subnets of a device's front, for each precision that it executes.
 
     Args:
         device: The device.
         accuracy: Predicts.
-        count: Subnets of each front.
+        count: Subnets spread over each front.
+        levels: Accuracies, fractions: of each front also the fastest subnets that reach them.
         budget: Candidates that each search scores.
     """
     preset = get_space(SPACE).preset
@@ -63,15 +66,24 @@ def ofa_networks(device: Device, accuracy: OFAAccuracyPredictor, *, count: int, 
             }
 
         front = search(Problem(part, {"accuracy": "max", "latency_ms": "min"}, {}, score), budget=budget).front
-        found += _networks(front, precision, accuracy, (part, whole), count)
+        rows = front.take(chosen_rows(front, count, levels)).genes
+        found += _networks(rows, precision, accuracy, part, whole)
     return found
 
 
+def chosen_rows(front: Scored, count: int, levels: Sequence[float]) -> NDArray[np.intp]:
+    """Return the rows of a front that are measured: some spread over it, and the fastest of each level of accuracy."""
+    latency, reached = front.scores["latency_ms"], front.scores["accuracy"]
+    found = set(spread_over(latency, reached, count).tolist())
+    for level in levels:
+        if reached.max() >= level:
+            found.add(int(np.where(reached >= level, latency, np.inf).argmin()))
+    return np.array(sorted(found), np.intp)
+
+
 def _networks(
-    front: Scored, precision: str, accuracy: OFAAccuracyPredictor, spaces: Sequence[SearchSpace], count: int
+    rows: Genes, precision: str, accuracy: OFAAccuracyPredictor, part: SearchSpace, whole: SearchSpace
 ) -> list[Network]:
-    part, whole = spaces
-    rows = front.take(spread_over(front.scores["latency_ms"], front.scores["accuracy"], count)).genes
     predicted = accuracy.predict(moved(rows, part, accuracy.space))
     genes = whole.with_precision(moved(rows, part, whole), precision)
     return [

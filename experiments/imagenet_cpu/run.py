@@ -26,7 +26,7 @@ from nas.errors import UsageError
 from nas.files import read_json, write_bytes, write_json
 
 DEVICES = ("cpu", "openvino", "browser")
-SUBNETS = 12  # of each front
+SUBNETS = 12  # spread over each front, beside those that are as accurate as a network of timm
 BATCH = 12  # networks whose sessions are open at once, ResNets among them
 FILES = ("result.json", "tables.md", "front.png")
 
@@ -37,8 +37,9 @@ def networks_of(
     """Return what is measured on a device, as decided once: timm's networks, and the fronts found for it."""
     path, asked = out / f"{device.name}-networks.json", {"names": names, "subnets": subnets, "budget": budget}
     if not path.exists():
-        found = ofa_networks(device, accuracy_predictor(data), count=subnets, budget=budget)
-        found += [one for one in timm_networks(names) if one.precision in device.precisions]
+        peers = [one for one in timm_networks(names) if one.precision in device.precisions]
+        levels = sorted({one.top1 for one in peers})
+        found = ofa_networks(device, accuracy_predictor(data), count=subnets, levels=levels, budget=budget) + peers
         networks = [asdict(one) for one in found]
         write_json(path, SCHEMA, SCHEMA_VERSION, {"asked": asked, "networks": networks})
     content = read_json(path, SCHEMA, SCHEMA_VERSION)
@@ -104,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--devices", type=lambda text: text.split(","), default=DEVICES)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--networks", type=lambda text: text.split(","), help="of timm; else all of published.csv")
-    parser.add_argument("--subnets", type=int, default=SUBNETS, help="of each front")
+    parser.add_argument("--subnets", type=int, default=SUBNETS, help="spread over each front")
     parser.add_argument("--budget", type=int, default=BUDGET, help="candidates that each search scores")
     parser.add_argument("--write", action="store_true", help="keep the report beside this file")
     options = parser.parse_args(arguments)

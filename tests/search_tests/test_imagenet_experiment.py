@@ -19,6 +19,7 @@ from latency_tables.costs import Images
 from latency_tables.network_costs import NetworkCosts
 from latency_tables.simulated import SimulatedDevice
 from nas.errors import UsageError
+from nas.search import Scored
 from predictors.prediction import Prediction
 from search_spaces import Genes, SearchSpace, get_space
 
@@ -108,6 +109,14 @@ def test_rows_of_a_part_are_the_same_networks_in_the_whole(run: ModuleType) -> N
     rows = part.sample(20, np.random.default_rng(0))
     for row, other in zip(rows, moved(rows, part, whole), strict=True):
         assert whole.candidate(other) == part.candidate(row)
+
+
+def test_measured_are_both_ends_of_a_front_and_the_fastest_of_each_level(run: ModuleType) -> None:
+    from imagenet_fronts import chosen_rows
+
+    scores = {"latency_ms": np.arange(1.0, 11.0), "accuracy": np.linspace(0.7, 0.79, 10)}
+    front = Scored(np.zeros((10, 1), np.int8), scores)
+    assert chosen_rows(front, 2, [0.725, 0.6, 0.9]).tolist() == [0, 3, 9]
 
 
 @pytest.mark.slow
