@@ -116,6 +116,7 @@ def draw(found: Mapping[str, Sequence[Timed]], path: Path) -> None:
     """Draw latency against top-1, a panel a device."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     figure = Figure(figsize=(5.2 * len(found), 4.6), dpi=160, layout="constrained")
     for number, (name, each) in enumerate(found.items(), start=1):
@@ -137,7 +138,11 @@ def draw(found: Mapping[str, Sequence[Timed]], path: Path) -> None:
                             textcoords="offset points", color="#7d868c",
                         )  # fmt: skip
         axes.set(xscale="log", xlabel=f"latency on {name}, one image [ms]", ylabel="ImageNet top-1 of fp32 [%]")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.margins(x=0.12)
         axes.grid(color="#e8ecee", linewidth=0.6)
-        axes.legend(fontsize=7, frameon=False, loc="lower right")
+        axes.legend(fontsize=7, frameon=False, loc="upper left")
     with atomic_path(path) as temporary:
         FigureCanvasAgg(figure).print_png(str(temporary))
