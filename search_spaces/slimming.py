@@ -1,13 +1,14 @@
 """One action of latency-driven slimming (EfficientFormer, Li et al., 2022): the networks one step smaller than one.
 
 The paper's three: leave out the least important block; turn the first block with attention into one without; narrow
-the least important stage. A space keeps the first blocks of a stage, so a stage loses its last one. Ours in its place
-where a family lacks it, or has no more of it: a stage of inverted residuals is narrowed in the middle of its blocks, a
-stage of metaformers at its narrowest in its MLPs; the least important stage gets smaller kernels, or pools in place of
-convolving. A fourth lowers the resolution, which the paper never does.
+the least important stage. A space keeps the first blocks of a stage, so a stage loses its last one. Departures: a stage
+of inverted residuals is narrowed in the middle of its blocks, one of metaformers at its narrowest in its MLPs; where
+there is no attention, smaller kernels, or pooling for convolving, make mixing cheaper. The first blocks of our stages
+are always there and have no importance to add up, so every stage is narrowed, and mixes more cheaply, in turn, and the
+search's accuracy says where that loses least. Resolutions are not slimmed: there is a largest network of each.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import product
 from typing import TypeVar
@@ -19,7 +20,7 @@ from search_spaces.candidate import Block, Candidate
 from search_spaces.mbconv import MBConvSpace
 from search_spaces.metaformer import MetaformerSpace
 from search_spaces.metaformer_parts import ATTENTION
-from search_spaces.space import Genes, SearchSpace
+from search_spaces.space import RESOLUTION, Genes, SearchSpace
 
 Stage = tuple[Block | None, ...]
 ValueT = TypeVar("ValueT")
@@ -30,7 +31,7 @@ class SlimmingActions:
 
     Args:
         space: Of inverted residuals or of metaformers.
-        importance: Of each block that may be left out, by the name of its part; a stage has the sum of its blocks'.
+        importance: Of each block that may be left out, by the name of its part.
 
     Raises:
         UsageError: The space is of another family.
@@ -42,31 +43,26 @@ class SlimmingActions:
                 f"slimming of {space.name!r}, whose family is {space.preset.family!r}; allowed: mbconv, metaformer"
             )
         self.space, self._importance = space, importance
-        stages = range(len(space.preset.stages))
-        totals = [
-            sum(value for name, value in importance.items() if name.startswith(f"block_{stage}_")) for stage in stages
-        ]
-        self._weakest_first = sorted(stages, key=totals.__getitem__)
 
     def starts(self) -> Genes:
-        """Return the largest network in each precision, ``(precisions, num_genes)``."""
-        return np.stack([self.space.largest(precision) for precision in self.space.precisions])
+        """Return the largest network at each resolution in each precision, ``(n, num_genes)``."""
+        rows = np.stack([self.space.largest(precision) for precision in self.space.precisions])
+        sides = range(len(self.space.resolutions))[::-1]
+        rows = np.repeat(rows, len(sides), axis=0)
+        rows[:, RESOLUTION] = np.tile(sides, len(self.space.precisions))
+        return self.space.canonical(rows)
 
     def smaller(self, row: Genes) -> Genes:
-        """Return what each action makes of a row ``(num_genes,)``, ``(at most 4, num_genes)``."""
-        candidate = self.space.candidate(row)
-        made = (
-            self._first(self._shallower(candidate, stage) for stage in self._droppable(candidate)),
-            self._first(self._cheaper(candidate, stage) for stage in self._weakest_first),
-            self._first(self._narrower(candidate, stage) for stage in self._weakest_first),
-            self._coarser(candidate),
-        )
-        rows = [self.space.genes(one) for one in made if one is not None]
+        """Return what each action makes of a row ``(num_genes,)``, ``(actions, num_genes)``."""
+        candidate, stages = self.space.candidate(row), range(len(self.space.preset.stages))
+        shallower = (self._shallower(candidate, stage) for stage in self._droppable(candidate))
+        made = [
+            next((one for one in shallower if one is not None), None),
+            *(self._cheaper(candidate, stage) for stage in stages),
+            *(self._narrower(candidate, stage) for stage in stages),
+        ]
+        rows = [self.space.genes(one) for one in dict.fromkeys(made) if one is not None]
         return np.array(rows, np.int8).reshape(-1, self.space.num_genes)
-
-    @staticmethod
-    def _first(made: Iterable[Candidate | None]) -> Candidate | None:
-        return next((one for one in made if one is not None), None)
 
     def _droppable(self, candidate: Candidate) -> list[int]:
         """Return the stages by the importance of their last block, the least first."""
@@ -129,10 +125,6 @@ class SlimmingActions:
                 return replace(candidate, widths=widths)
             changed = tuple(block and replace(block, expand=_below(preset.expands, block.expand)) for block in blocks)
         return None if changed == blocks else _with_stage(candidate, stage, changed)
-
-    def _coarser(self, candidate: Candidate) -> Candidate | None:
-        below = _below(self.space.resolutions, candidate.resolution)
-        return None if below == candidate.resolution else replace(candidate, resolution=below)
 
     def _valid(self, candidate: Candidate) -> Candidate | None:
         """Return the candidate if the space has it: numbers of blocks with attention depend on the depth."""

@@ -3,10 +3,11 @@
 First the blocks of a trained supernet are given importances by Gumbel softmax (``supernets/importance.py``), on images.
 Then every action on the network at hand (``search_spaces/slimming.py``) is scored, and the one that loses the least
 accuracy for each millisecond that it gains is taken, until the latency is the one wanted; without a limit, until
-nothing is left to take away, so that the steps are a front. The largest network in each precision is slimmed in turn.
+nothing is left to take away, so that the steps are a front. The largest network at each resolution in each precision is
+slimmed in turn.
 
 Departures: an action's accuracy is the search's own score of it; the paper evaluates the supernet. What is left of the
-budget goes to mutants of the networks that were taken.
+budget goes to mutants of the networks that were taken. The actions have departures of their own.
 """
 
 from collections.abc import Mapping
@@ -24,7 +25,11 @@ BATCH_SHARE = 1 / 32  # of the budget: mutants scored together
 
 
 class Slimming:
-    """Ask and tell, the actions on one network at a time."""
+    """Ask and tell, the actions on one network at a time.
+
+    Attributes:
+        taken: The networks that were taken, in order, ``(n, num_genes)``.
+    """
 
     name = "slimming"
 
@@ -37,7 +42,7 @@ class Slimming:
         self._limit = problem.constraints.get(self._cost or "", (None, None))[1]
         self._starts = list(self._actions.starts())
         self._scores: dict[bytes, tuple[float, float]] = {}  # accuracy and cost of every network that was scored
-        self._taken = no_rows(problem.space)
+        self.taken = no_rows(problem.space)
         self._current: Genes | None = None  # of this walk; None before its first network is taken
         self._open = self._begin()  # scored next: a largest network, or what the actions make of the one at hand
 
@@ -47,7 +52,7 @@ class Slimming:
             if len(found):
                 return found
             self._go_on()
-        return unseen_mutants(self._space, self._seen, self._taken, min(n, self._batch), self._rng)
+        return unseen_mutants(self._space, self._seen, self.taken, min(n, self._batch), self._rng)
 
     def tell(self, genes: Genes, scores: Mapping[str, NDArray[np.float64]]) -> None:
         nothing = np.zeros(len(genes))
@@ -55,6 +60,11 @@ class Slimming:
         costs = scores[self._cost] if self._cost else nothing
         for row, gain, cost in zip(genes, gains, costs, strict=True):
             self._scores[row.tobytes()] = float(gain), float(cost)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all walks are over, and what is asked for are mutants."""
+        return len(self._open) == 0
 
     def _begin(self) -> Genes:
         """Return the next of the largest networks, ``(1 or 0, num_genes)``."""
@@ -67,7 +77,7 @@ class Slimming:
         smaller = no_rows(self._space)
         if taken is not None:
             self._current = taken
-            self._taken = np.concatenate([self._taken, taken[None]])
+            self.taken = np.concatenate([self.taken, taken[None]])
             if self._limit is None or self._scores[taken.tobytes()][1] > self._limit:
                 smaller = self._actions.smaller(taken)
         self._open = smaller if len(smaller) else self._begin()

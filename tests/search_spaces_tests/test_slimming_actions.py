@@ -20,8 +20,13 @@ def test_every_action_makes_a_smaller_network_down_to_the_smallest(space: Search
     rng = np.random.default_rng(0)
     actions = SlimmingActions(space, {name: rng.random() for name in space.part_names})
     costs = NetworkCosts(space, Images(space.preset.channels, space.preset.classes))
-    for row, precision in zip(actions.starts(), space.precisions, strict=True):
-        np.testing.assert_array_equal(row, space.largest(precision))
+    starts = actions.starts()
+    assert len(starts) == len(space.precisions) * len(space.resolutions)
+    for row in starts:
+        side, precision = row[0], space.candidate(row).stem
+        largest, smallest = space.largest(precision), space.smallest(precision)
+        largest[0] = smallest[0] = side
+        np.testing.assert_array_equal(row, largest)
         for _ in range(1000):
             smaller = actions.smaller(row)
             if not len(smaller):
@@ -29,22 +34,22 @@ def test_every_action_makes_a_smaller_network_down_to_the_smallest(space: Search
             np.testing.assert_array_equal(smaller, space.canonical(smaller))
             assert (costs.predict(smaller, "macs_m") <= costs.predict(row[None], "macs_m")).all()
             row = smaller[rng.integers(len(smaller))]
-        np.testing.assert_array_equal(row, space.smallest(precision))
+        np.testing.assert_array_equal(row, smallest)
 
 
-def test_the_last_block_of_least_importance_goes_and_the_least_important_stage_is_narrowed() -> None:
+def test_the_least_important_last_block_goes_and_every_stage_is_narrowed_and_mixes_more_cheaply() -> None:
     space = get_space("fashion-mbv3", precisions=("fp32",))
-    importance = {f"block_{stage}_{index}": 5.0 for stage in range(4) for index in (2, 3)}
-    shallower, cheaper, narrower, coarser = (
-        space.candidate(row)
-        for row in SlimmingActions(space, {**importance, "block_2_3": 1.0}).smaller(space.largest())
-    )
+    importance = {f"block_{stage}_3": 5.0 for stage in range(4)}
+    rows = SlimmingActions(space, {**importance, "block_2_3": 1.0}).smaller(space.largest())
+    shallower, *others = (space.candidate(row) for row in rows)
     largest = space.candidate(space.largest())
-    assert shallower.blocks[2] == (*largest.blocks[2][:3], None) and shallower.blocks[:2] == largest.blocks[:2]
-    assert {block.kernel for block in cheaper.blocks[2]} == {5} and cheaper.blocks[3] == largest.blocks[3]
-    assert {(block.expand, block.keep) for block in narrower.blocks[2]} == {(6, 0.75)}
-    assert narrower.blocks[:2] == largest.blocks[:2]
-    assert coarser.resolution == 24 and coarser.blocks == largest.blocks
+    assert shallower.blocks[2] == (*largest.blocks[2][:3], None)
+    assert [shallower.blocks[stage] for stage in (0, 1, 3)] == [largest.blocks[stage] for stage in (0, 1, 3)]
+    for stage, (cheaper, narrower) in enumerate(zip(others[:4], others[4:], strict=True)):
+        assert {block.kernel for block in cheaper.blocks[stage]} == {5}
+        assert {(block.expand, block.keep) for block in narrower.blocks[stage]} == {(6, 0.75)}
+        for one in (cheaper, narrower):
+            assert all(one.blocks[other] == largest.blocks[other] for other in range(4) if other != stage)
 
 
 def test_the_first_block_with_attention_convolves() -> None:

@@ -30,7 +30,7 @@ def walk(problem: Problem, asks: int = 200) -> Slimming:
 
 def test_each_step_loses_the_least_accuracy_for_its_latency_until_the_limit() -> None:
     problem = toy_problem(SPACE, objectives={"accuracy": "max"}, constraints={"latency_ms": (None, 2.0)})
-    taken = walk(problem)._taken
+    taken = walk(problem).taken
     np.testing.assert_array_equal(taken[0], problem.training.actions(np.random.default_rng(0)).starts()[0])
     scores = problem.score(taken)
     assert (scores["latency_ms"][:-1] > 2.0).all() and scores["latency_ms"][-1] <= 2.0
@@ -44,7 +44,7 @@ def test_each_step_loses_the_least_accuracy_for_its_latency_until_the_limit() ->
 
 def test_without_a_limit_it_walks_on_to_where_nothing_gains() -> None:
     problem = toy_problem(SPACE)
-    latencies = problem.score(walk(problem)._taken)["latency_ms"]
+    latencies = problem.score(walk(problem).taken)["latency_ms"]
     assert (np.diff(latencies) < 0).all() and latencies[-1] < 0.25 * latencies[0]
 
 
