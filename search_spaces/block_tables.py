@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search_spaces.mbconv_preset import MBConvPreset
+from search_spaces.part_table import Codes
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class BlockTables:
     choices: tuple[tuple[BlockChoice, ...], ...]
     radix: NDArray[np.int64]
     first_slot: NDArray[np.float32]
-    code: NDArray[np.int16]
+    code: Codes
     features: NDArray[np.float32]
     feature_names: tuple[tuple[str, ...], ...]
     genes: NDArray[np.int8]
@@ -99,7 +100,7 @@ def build_tables(preset: MBConvPreset, precisions: Sequence[str], in_widths: Seq
         choices=tuple(parts[part].choices for part in which),
         radix=np.array([prod(cardinalities[gene + 1 :]) for gene in range(4)]),
         first_slot=(1 + which * prod(cardinalities)).astype(np.float32),
-        code=np.concatenate([np.zeros(1, np.int16)] + [part.code for part in parts]),
+        code=np.concatenate([np.zeros(1, np.int32)] + [part.code for part in parts]),
         features=np.concatenate([absent, *padded]),
         feature_names=tuple(names[part] for part in which),
         genes=np.concatenate([part.genes for part in parts]),
@@ -116,7 +117,7 @@ class _WidthTables(NamedTuple):
 
     choices: tuple[BlockChoice, ...]
     genes: NDArray[np.int8]
-    code: NDArray[np.int16]
+    code: Codes
     features: NDArray[np.float32]
     feature_names: tuple[str, ...]
 
@@ -129,6 +130,7 @@ def _width_tables(preset: MBConvPreset, precisions: Sequence[str], in_width: int
         spelling.setdefault(preset.middle(in_width, expand, keep), (e, k))
     middles = sorted(spelling)
     choices = tuple(BlockChoice(*choice) for choice in product(preset.kernels, middles, precisions))
+    codes = {choice: code for code, choice in enumerate(choices, start=1)}
     genes = [
         (preset.kernels.index(choice.kernel), *spelling[choice.middle], precisions.index(choice.precision))
         for choice in choices
@@ -142,7 +144,7 @@ def _width_tables(preset: MBConvPreset, precisions: Sequence[str], in_width: int
     return _WidthTables(
         choices=choices,
         genes=np.array(genes, np.int8),
-        code=np.array([1 + choices.index(slot) for slot in slots], np.int16),
+        code=np.array([codes[slot] for slot in slots], np.int32),
         features=np.array(features, np.float32),
         feature_names=tuple(f"{name}={value}" for name, menu in menus.items() for value in menu),
     )

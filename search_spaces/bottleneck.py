@@ -18,7 +18,7 @@ from search_spaces.bottleneck_parts import STEM_DEPTHS, block_table, head_table,
 from search_spaces.bottleneck_preset import BottleneckPreset
 from search_spaces.candidate import Block, Candidate
 from search_spaces.choices import check_stages, check_unmixed, choice_index, depth_of
-from search_spaces.part_table import first_of_equals
+from search_spaces.part_table import Codes, first_of_equals
 from search_spaces.space import RESOLUTION, RESOLUTION_MUTATION, Genes, PartChoice
 from search_spaces.staged import HEAD_PRECISION, STEM_PRECISION, StagedSpace
 
@@ -70,12 +70,12 @@ class BottleneckSpace(StagedSpace):
             self._head.choices,
         ]
         self._choices = tuple(choices)
-        self._block_codes = np.concatenate([np.zeros(1, np.int16), *(block.codes.ravel() for block in blocks)])
+        self._block_codes = np.concatenate([np.zeros(1, np.int32), *(block.codes.ravel() for block in blocks)])
         self._first_slot = 1 + np.arange(self.num_blocks) * blocks[0].codes.size
         self._entering_gene = FIRST_WIDTH + 1 + self.stage_of + (self.index_of > 0)
 
-    def part_codes(self, genes: Genes) -> NDArray[np.int16]:
-        codes = np.empty((len(genes), self.num_blocks + 2), np.int16)
+    def part_codes(self, genes: Genes) -> Codes:
+        codes = np.empty((len(genes), self.num_blocks + 2), np.int32)
         stem, blocks = genes[:, STEM_DEPTH : STEM_DEPTH + 3], genes[:, self._blocks]
         codes[:, 0] = self._stem.codes[(*stem.T, genes[:, STEM_PRECISION])]
         codes[:, -1] = self._head.codes[genes[:, self._widths.stop - 1], genes[:, HEAD_PRECISION]]

@@ -22,6 +22,7 @@ from search_spaces.block_tables import BlockChoice, block_positions, build_table
 from search_spaces.candidate import Block, Candidate
 from search_spaces.choices import check_stages, check_unmixed, choice_index, depth_of
 from search_spaces.mbconv_preset import MBConvPreset
+from search_spaces.part_table import Codes
 from search_spaces.space import RESOLUTION, RESOLUTION_MUTATION, Genes, PartChoice, SearchSpace
 
 CHUNK = 256  # rows worked on at a time: their arrays stay in the cache and are not given back to the system
@@ -110,26 +111,16 @@ class MBConvSpace(SearchSpace):
             return self.block_choices(part - 1)
         return tuple(map(EndChoice, self.precisions))
 
-    def part_codes(self, genes: Genes) -> NDArray[np.int16]:
-        codes = np.empty((len(genes), self.num_blocks + 2), np.int16)
+    def part_codes(self, genes: Genes) -> Codes:
+        codes = np.empty((len(genes), self.num_blocks + 2), np.int32)
         codes[:, 0], codes[:, -1] = genes[:, 1] + 1, genes[:, 2] + 1
-        self._fill_codes(genes, codes[:, 1:-1])
+        for rows in _chunks(len(genes), CODED):
+            codes[rows, 1:-1] = self._tables.code.take(self._slots(genes[rows]))
         return codes
 
     def block_choices(self, block: int) -> tuple[BlockChoice, ...]:
         """Return the distinct choices of block position ``block``; choice ``i`` has code ``i + 1``."""
         return self._tables.choices[block]
-
-    def block_codes(self, genes: Genes) -> NDArray[np.int16]:
-        """Return each block's code ``(n, num_blocks)``: 0 if left out, else 1 + the index into ``block_choices``."""
-        codes = np.empty((len(genes), self.num_blocks), np.int16)
-        self._fill_codes(genes, codes)
-        return codes
-
-    def _fill_codes(self, genes: Genes, codes: NDArray[np.int16]) -> None:
-        """Write each block's code into ``codes`` ``(n, num_blocks)``."""
-        for rows in _chunks(len(genes), CODED):
-            codes[rows] = self._tables.code.take(self._slots(genes[rows]))
 
     def sample(self, n: int, rng: np.random.Generator) -> Genes:
         genes = np.empty((n, self.num_genes), np.int8)

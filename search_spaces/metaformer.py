@@ -22,7 +22,7 @@ from search_spaces.candidate import Block, Candidate
 from search_spaces.choices import check_stages, choice_index, depth_of
 from search_spaces.metaformer_parts import ATTENTION, block_table, head_table, kinds, stem_table
 from search_spaces.metaformer_preset import MetaformerPreset
-from search_spaces.part_table import first_of_equals
+from search_spaces.part_table import Codes, first_of_equals
 from search_spaces.space import RESOLUTION, RESOLUTION_MUTATION, Genes
 from search_spaces.staged import HEAD_PRECISION, STEM_PRECISION, StagedSpace
 
@@ -69,13 +69,13 @@ class MetaformerSpace(StagedSpace):
         blocks = [block_table(preset, menu, stage, index) for stage, index in positions]
         self._stem, self._head = stem_table(preset, menu), head_table(preset, menu)
         self._choices = (self._stem.choices, *(block.choices for block in blocks), self._head.choices)
-        self._block_codes = np.concatenate([np.zeros(1, np.int16), *(block.codes.ravel() for block in blocks)])
+        self._block_codes = np.concatenate([np.zeros(1, np.int32), *(block.codes.ravel() for block in blocks)])
         self._first_slot = 1 + np.arange(self.num_blocks) * blocks[0].codes.size
         begins = (self.index_of == 0) & (self.stage_of > 0)
         self._entering_gene = FIRST_WIDTH + self.stage_of - begins
 
-    def part_codes(self, genes: Genes) -> NDArray[np.int16]:
-        codes = np.empty((len(genes), self.num_blocks + 2), np.int16)
+    def part_codes(self, genes: Genes) -> Codes:
+        codes = np.empty((len(genes), self.num_blocks + 2), np.int32)
         attention = self.has_attention(genes)
         codes[:, 0] = self._stem.codes[genes[:, FIRST_WIDTH], genes[:, STEM_PRECISION]]
         flattens = (~attention.any(axis=1)).astype(np.int8)

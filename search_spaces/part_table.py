@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 ChoiceT = TypeVar("ChoiceT")
+Codes = NDArray[np.int32]
+"""0 for a part left out, else 1 + its choice; of these, menus of a few dozen each make more than int16 holds."""
 
 
 @dataclass(frozen=True)
@@ -16,13 +18,13 @@ class PartTable(Generic[ChoiceT]):
     """The choices of a part, and the code, 1 + the choice, at each combination of the genes that decide it."""
 
     choices: tuple[ChoiceT, ...]
-    codes: NDArray[np.int16]
+    codes: Codes
 
 
 def tabulate(menus: Sequence[Sequence[object]], spell: Callable[..., ChoiceT | None]) -> PartTable[ChoiceT]:
     """Number the distinct choices that ``spell`` makes of the values of ``menus``, in the order of the genes."""
     numbers: dict[ChoiceT, int] = {}
-    codes = np.zeros([len(menu) for menu in menus], np.int16)
+    codes = np.zeros([len(menu) for menu in menus], np.int32)
     for at in product(*(range(len(menu)) for menu in menus)):
         choice = spell(*(menu[gene] for menu, gene in zip(menus, at, strict=True)))
         if choice is not None:

@@ -9,7 +9,7 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from typing import Any, ClassVar, Self
 
 from search_spaces.toml_tables import TableReader
@@ -85,7 +85,7 @@ class Preset(ABC):
     @property
     def digest(self) -> str:
         """Twelve hexadecimal digits that change whenever a choice changes; keys at their defaults do not count."""
-        content = json.dumps({**_without_defaults(self), "summary": ""}, sort_keys=True)
+        content = json.dumps({**without_defaults(self), "summary": ""}, sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
     @property
@@ -178,10 +178,18 @@ def make_divisible(value: float, divisor: int) -> int:
     return rounded + divisor if rounded < 0.9 * value else rounded
 
 
-def _without_defaults(value: Preset | Stage) -> dict[str, Any]:
-    """Return a preset without the keys that are at their defaults, so that a new key changes no digest."""
+def without_defaults(value: Any) -> Any:
+    """Return a dataclass, and those in its tuples, as dictionaries of what is not at its default.
+
+    Of these, digests are made: a key that is added later changes none where it is left out.
+    """
+    if isinstance(value, tuple):
+        return [without_defaults(item) for item in value]
+    if not is_dataclass(value):
+        return value
     content = {field.name: getattr(value, field.name) for field in fields(value)}
-    kept = {field.name: content[field.name] for field in fields(value) if content[field.name] != field.default}
-    if isinstance(value, Preset):
-        kept["stages"] = tuple(_without_defaults(stage) for stage in value.stages)
-    return kept
+    return {
+        field.name: without_defaults(content[field.name])
+        for field in fields(value)
+        if content[field.name] != field.default
+    }

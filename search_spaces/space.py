@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from nas.errors import UsageError
 from search_spaces.candidate import Candidate
 from search_spaces.choices import choice_index
+from search_spaces.part_table import Codes
 from search_spaces.preset import Preset
 
 Genes = NDArray[np.int8]
@@ -93,7 +94,7 @@ class SearchSpace(ABC):
         """Return the distinct choices of part number ``part``; choice ``i`` has code ``i + 1``."""
 
     @abstractmethod
-    def part_codes(self, genes: Genes) -> NDArray[np.int16]:
+    def part_codes(self, genes: Genes) -> Codes:
         """Return each part's code ``(n, parts)`` of canonical rows: 0 if left out, else 1 + its choice."""
 
     @property

@@ -2,8 +2,7 @@
 
 Each batch norm must see a whole batch of images, but nothing else must. On a processor the layers between two of them
 therefore run on a few images at a time, whose activations stay in the cache, and the statistics of these chunks are
-joined into those of the batch. For a once-for-all network at 128 pixels that is several times as fast as a pass of the
-batch through one layer after the other, with the same result to rounding.
+joined into those of the batch, with the same result to rounding.
 """
 
 from collections import defaultdict

@@ -1,9 +1,9 @@
 """The gradients of a depthwise convolution on a processor.
 
 oneDNN has a fast kernel of a depthwise convolution's weight gradient for at most three columns and no rows of padding;
-without it, 5 x 5 and 7 x 7 take 2 to 40 times as long, most of a supernet's step. So the gradient of a wider kernel is
-put together from groups of three columns, each of the input moved sideways. The input's gradient is at stride 1 a
-depthwise convolution itself, by the kernel turned half around.
+without it, 5 x 5 and 7 x 7 take most of a supernet's step. So the gradient of a wider kernel is put together from
+groups of three columns, each of the input moved sideways. The input's gradient is at stride 1 a depthwise convolution
+itself, by the kernel turned half around.
 """
 
 from typing import Any

@@ -13,7 +13,7 @@ def planned_rows(space: MBConvSpace, count: int, *, seed: int, mode: str) -> np.
 def invented_accuracy(space: MBConvSpace, genes: np.ndarray, noise: float = 0.0015, seed: int = 0) -> np.ndarray:
     """Return fractions ``(n,)`` that saturate with capacity, grow with the resolution and fall with int8 blocks."""
     rng = np.random.default_rng(7)  # of the invented network; ``seed`` is of the noise
-    codes = space.block_codes(genes)
+    codes = space.part_codes(genes)[:, 1:-1]
     capacity, cost = np.zeros(len(genes)), np.zeros(len(genes))
     for block in range(space.num_blocks):
         gain, loss = rng.uniform(0.5, 1.5), rng.gamma(1.0, 4e-4)

@@ -70,7 +70,7 @@ class Invented:
     int8: float
 
     def predict(self, genes: NDArray[np.int8]) -> Predicted:
-        size = genes[:, :1] + np.asarray(self.space.block_codes(genes), float)
+        size = genes[:, :1] + np.asarray(self.space.part_codes(genes)[:, 1:-1], float)
         int8 = genes[:, 1] + genes[:, 2]
         return Predicted(self.base + self.slope * np.sqrt(size.sum(axis=1)) + self.int8 * int8)
 

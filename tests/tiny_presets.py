@@ -1,16 +1,42 @@
 """Presets with training plans, small enough for the whole job, as TOML."""
 
-PRESET = """\
+HEAD = """\
 schema_version = 1
 name = "tiny"
-family = "mbconv"
 summary = "for tests"
-resolutions = [12, 16]
 channels = 1
 classes = 3
-activation = "relu"
 dropout = 0.0
 precisions = ["fp32", "int8"]
+"""
+TRAINING = """\
+[training]
+batch_size = 16
+label_smoothing = 0.1
+flip = 0.0
+shift = 0.0
+erase = 0.0
+"""
+SGD = f"""{TRAINING}\
+momentum = 0.9
+weight_decay = 3e-5
+"""
+
+
+def two_stages(learning_rate: float, **opened: float) -> str:
+    """Return a stage of the full network, and one that is taught by it."""
+    lines = [f"{name} = {value}" for name, value in opened.items()]
+    stages = "".join(
+        f'[[training.stage]]\nname = "{name}"\nepochs = 1\nlearning_rate = {learning_rate}\n'
+        for name in ("full", "all")
+    )
+    return stages + "\n".join([*lines, "distillation = 1.0\n"])
+
+
+PRESET = f"""{HEAD}\
+family = "mbconv"
+resolutions = [12, 16]
+activation = "relu"
 [stem]
 width = 8
 stride = 2
@@ -30,49 +56,10 @@ width = 16
 stride = 1
 depths = [1, 2]
 
-[training]
-batch_size = 16
-momentum = 0.9
-weight_decay = 3e-5
-label_smoothing = 0.1
-flip = 0.0
-shift = 0.0
-erase = 0.0
-[[training.stage]]
-name = "full"
-epochs = 1
-warmup_epochs = 0
-learning_rate = 0.1
-subnets = 1
-kernels = 1
-depths = 1
-expands = 1
-keeps = 1
-distillation = 0.0
-extremes = 0.0
-[[training.stage]]
-name = "all"
-epochs = 1
-warmup_epochs = 0
-learning_rate = 0.1
-subnets = 1
-kernels = 2
-depths = 2
-expands = 2
-keeps = 2
-distillation = 1.0
-extremes = 0.2
-"""
-BOTTLENECK = """\
-schema_version = 1
-name = "tiny"
+{SGD}{two_stages(0.1, kernels=2, depths=2, expands=2, keeps=2, extremes=0.2)}"""
+BOTTLENECK = f"""{HEAD}\
 family = "bottleneck"
-summary = "for tests"
 resolutions = [32, 40]
-channels = 1
-classes = 3
-dropout = 0.0
-precisions = ["fp32", "int8"]
 stem_width = 16
 widths = [0.5, 1.0]
 keeps = [0.25, 0.5]
@@ -86,37 +73,10 @@ width = 48
 stride = 2
 depths = [1, 2]
 
-[training]
-batch_size = 16
-momentum = 0.9
-weight_decay = 3e-5
-label_smoothing = 0.1
-flip = 0.0
-shift = 0.0
-erase = 0.0
-[[training.stage]]
-name = "full"
-epochs = 1
-learning_rate = 0.1
-[[training.stage]]
-name = "all"
-epochs = 1
-learning_rate = 0.1
-depths = 2
-keeps = 2
-widths = 2
-distillation = 1.0
-"""
-METAFORMER = """\
-schema_version = 1
-name = "tiny"
+{SGD}{two_stages(0.1, depths=2, keeps=2, widths=2)}"""
+METAFORMER = f"""{HEAD}\
 family = "metaformer"
-summary = "for tests"
 resolutions = [16, 24]
-channels = 1
-classes = 3
-dropout = 0.0
-precisions = ["fp32", "int8"]
 activation = "relu"
 stem_stride = 2
 widths = [0.5, 1.0]
@@ -139,40 +99,13 @@ width = 32
 stride = 2
 depths = [1, 2]
 
-[training]
-batch_size = 16
+{TRAINING}\
 optimizer = "adamw"
 weight_decay = 0.05
-label_smoothing = 0.1
-flip = 0.0
-shift = 0.0
-erase = 0.0
-[[training.stage]]
-name = "full"
-epochs = 1
-learning_rate = 0.003
-[[training.stage]]
-name = "all"
-epochs = 1
-learning_rate = 0.003
-mixers = 2
-attentions = 2
-depths = 2
-expands = 2
-widths = 2
-distillation = 1.0
-extremes = 0.2
-"""
-FACTORISED = """\
-schema_version = 1
-name = "tiny"
+{two_stages(0.003, mixers=2, attentions=2, depths=2, expands=2, widths=2, extremes=0.2)}"""
+FACTORISED = f"""{HEAD}\
 family = "factorised"
-summary = "for tests"
 resolutions = [12, 16]
-channels = 1
-classes = 3
-dropout = 0.0
-precisions = ["fp32", "int8"]
 activation = "relu"
 stem_width = 8
 stem_stride = 2
@@ -191,29 +124,6 @@ stride = 1
 width = 32
 stride = 2
 
-[training]
-batch_size = 16
-momentum = 0.9
-weight_decay = 3e-5
-label_smoothing = 0.1
-flip = 0.0
-shift = 0.0
-erase = 0.0
-[[training.stage]]
-name = "full"
-epochs = 1
-learning_rate = 0.05
-[[training.stage]]
-name = "all"
-epochs = 1
-learning_rate = 0.05
-subnets = 2
-kinds = 3
-kernels = 2
-layers = 2
-keeps = 2
-widths = 2
-distillation = 1.0
-"""
+{SGD}{two_stages(0.05, subnets=2, kinds=3, kernels=2, layers=2, keeps=2, widths=2)}"""
 PRESETS = {"mbconv": PRESET, "bottleneck": BOTTLENECK, "metaformer": METAFORMER, "factorised": FACTORISED}
 """A preset with its training plan, small enough for the whole job, of each family."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 from subnets import macs
 
-from search_spaces import Candidate, MBConvSpace
+from search_spaces import Candidate, Genes, MBConvSpace
 from supernets.training import TrainingPlan, TrainingStage
 
 SUBNETS = 4  # a step, of the methods that have one stage
@@ -56,7 +56,7 @@ def compute(plan: TrainingPlan, space: MBConvSpace) -> float:
 
 def alone_compute(plan: TrainingPlan, space: MBConvSpace, candidate: Candidate) -> float:
     """Return the same where every step trains one subnet only."""
-    return 3 * subnet_images(plan) * _mean(space, [candidate])
+    return 3 * subnet_images(plan) * _mean(space, space.genes(candidate)[None])
 
 
 def subnet_images(plan: TrainingPlan) -> int:
@@ -67,7 +67,7 @@ def subnet_images(plan: TrainingPlan) -> int:
 def step_macs(stage: TrainingStage, space: MBConvSpace) -> float:
     """Return the expected multiply-adds of a step for each image of its batch; resolutions are equally likely."""
     part = stage.space(space)
-    drawn = _mean(part, [part.candidate(row) for row in part.sample(DRAWS, np.random.default_rng(0))])
+    drawn = _mean(part, part.sample(DRAWS, np.random.default_rng(0)))
     ends = [_over_resolutions(part, row) for row in (part.largest(), part.smallest())]
     if stage.sandwich:
         learning = sum(ends) + (stage.subnets - 2) * drawn
@@ -86,12 +86,11 @@ def _fill(budget: float, plan: TrainingPlan, space: MBConvSpace) -> TrainingPlan
     return replace(plan, stages=(*others, last))
 
 
-def _over_resolutions(space: MBConvSpace, row: np.ndarray) -> float:
+def _over_resolutions(space: MBConvSpace, row: Genes) -> float:
     rows = np.repeat(row[None], len(space.resolutions), axis=0)
     rows[:, 0] = range(len(space.resolutions))
-    return _mean(space, [space.candidate(row) for row in rows])
+    return _mean(space, rows)
 
 
-def _mean(space: MBConvSpace, candidates: list[Candidate]) -> float:
-    preset = space.preset
-    return float(np.mean([macs(space, one, preset.channels, preset.classes) for one in candidates]))
+def _mean(space: MBConvSpace, rows: Genes) -> float:
+    return float(macs(space, rows, space.preset.channels, space.preset.classes).mean())

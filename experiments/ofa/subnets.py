@@ -4,8 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from search_spaces import Candidate, MBConvSpace
+from latency_tables.costs import Images
+from latency_tables.network_costs import NetworkCosts
+from search_spaces import Candidate, Genes, MBConvSpace
 from supernets import Supernet, calibrated_subnet, evaluate_accuracy, prepare
 from supernets.datasets import ImageSet, Splits
 
@@ -34,10 +37,8 @@ def choose(space: MBConvSpace) -> list[Chosen]:
     for number, end in ((0, space.smallest()), (2, space.largest())):
         third = slice(number * PER_SIZE, (number + 1) * PER_SIZE)
         draws[third] = space.crossover(draws[third], np.repeat(end[None], PER_SIZE, axis=0), rng)
-    candidates = [space.candidate(row) for row in draws]
-    preset = space.preset
-    order = np.argsort([macs(space, one, preset.channels, preset.classes) for one in candidates], kind="stable")
-    chosen = [Chosen(SIZES[place // PER_SIZE], candidates[at]) for place, at in enumerate(order)]
+    order = np.argsort(macs(space, draws, space.preset.channels, space.preset.classes), kind="stable")
+    chosen = [Chosen(SIZES[place // PER_SIZE], space.candidate(draws[at])) for place, at in enumerate(order)]
     ends = (("smallest", space.smallest()), ("largest", space.largest()))
     return [*chosen, *(Chosen(size, space.candidate(row)) for size, row in ends)]
 
@@ -49,23 +50,10 @@ def trained_alone(space: MBConvSpace) -> list[Chosen]:
     return [chosen[number * PER_SIZE + place] for number in range(len(SIZES)) for place in places]
 
 
-def macs(space: MBConvSpace, candidate: Candidate, channels: int, classes: int) -> int:
-    """Return the multiply-adds of a subnet's convolutions and classifier, for one image at its resolution.
-
-    Squeeze-and-excitation and mixing layers are left out: the spaces of this experiment have neither.
-    """
-    preset = space.preset
-    side = space.feature_size(candidate.resolution, 0)
-    block_width = preset.stem_block_width
-    total = side**2 * preset.stem_width * (9 * channels + (9 + block_width if block_width else 0))
-    for position, block in zip(space.block_positions, candidate.all_blocks(), strict=True):
-        if block is None:
-            continue
-        middle = preset.middle(position.in_width, block.expand, block.keep)
-        total += side**2 * position.in_width * middle
-        side = -(-side // position.stride)
-        total += side**2 * middle * (block.kernel**2 + position.out_width)
-    return total + side**2 * preset.stages[-1].width * preset.head_width + preset.head_width * classes
+def macs(space: MBConvSpace, rows: Genes, channels: int, classes: int) -> NDArray[np.int64]:
+    """Return the multiply-adds of networks ``(n, num_genes)`` for one image at their resolutions, ``(n,)``."""
+    costs = NetworkCosts(space, Images(channels, classes))
+    return np.rint(1e6 * costs.predict(rows, "macs_m")).astype(np.int64)
 
 
 class Meter:
@@ -85,13 +73,15 @@ class Meter:
 
     def measure(self, supernet: Supernet, subnets: Iterable[Chosen]) -> list[dict[str, object]]:
         """Return a row a subnet: what it is, and its accuracies with its batch norms recalibrated and (``raw``) not."""
-        rows = []
-        for one in subnets:
+        rows, space, chosen = [], supernet.space, list(subnets)
+        genes = np.array([space.genes(one.candidate) for one in chosen])
+        counts = macs(space, genes, supernet.channels, supernet.classes)
+        for one, count in zip(chosen, counts.tolist(), strict=True):
             row = {
                 "id": one.candidate.id,
                 "size": one.size,
                 "resolution": one.candidate.resolution,
-                "macs": macs(supernet.space, one.candidate, supernet.channels, supernet.classes),
+                "macs": count,
             }
             recalibrated = calibrated_subnet(supernet, one.candidate, self.calibration)
             raw = supernet.extract(one.candidate)

@@ -25,6 +25,8 @@ FLAGS = (
     "--disable-extensions", "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
     "--disable-breakpad", "--mute-audio", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )  # fmt: skip
+SOCKET = "/org.chromium.Chromium.XXXXXX/SingletonSocket"  # that it makes in TMPDIR
+MOST_SOCKET = 103  # characters of a socket's path, on Linux 107
 LAUNCHER = 'profile=$1; shift; "$@" 3<&0 4>&1 </dev/null >/dev/null; rm -rf -- "$profile"'
 START_SECONDS, END_SECONDS, POLL_SECONDS = 60.0, 10.0, 0.02
 
@@ -60,13 +62,14 @@ class Chromium:
     def __init__(self, program: str, url: str) -> None:
         self._lock = threading.RLock()
         self._program, self._last_id, self._session = program, 0, ""
-        self._profile = tempfile.mkdtemp(prefix="hwnas-browser-")
+        self._profile = _make_profile()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)
         sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium's sandbox refuses to run as root
         command = [program, *FLAGS, *sandbox, f"--user-data-dir={self._profile}", "about:blank"]
         self._process = subprocess.Popen(
             ["/bin/sh", "-c", LAUNCHER, "sh", self._profile, *command],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
+            env={**os.environ, "TMPDIR": self._profile},
             start_new_session=True,  # an interrupt from the keyboard is ours to handle
         )  # fmt: skip
         assert self._process.stdin is not None and self._process.stdout is not None
@@ -175,6 +178,15 @@ class Chromium:
         """Close the browser and return the error."""
         self.close()
         return DeviceError(f"device 'browser': {self._program} {what}")
+
+
+def _make_profile() -> str:
+    """Make an empty folder whose path leaves room for a socket in it: Chromium aborts where there is none."""
+    profile = tempfile.mkdtemp(prefix="hwnas-browser-")
+    if len(profile + SOCKET) <= MOST_SOCKET:
+        return profile
+    os.rmdir(profile)
+    return tempfile.mkdtemp(prefix="hwnas-browser-", dir="/tmp")
 
 
 def _one_line(text: Any) -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ from torch import Tensor
 from nas.errors import FileFormatError, TrainingError, UsageError
 from nas.files import is_file, read_tensors, write_tensors
 from search_spaces import Candidate, Preset
+from search_spaces.preset import without_defaults
 from supernets.datasets import Splits
 from supernets.supernet import Supernet
 from supernets.training.log import write_log
-from supernets.training.plan import TrainingPlan, TrainingStage
+from supernets.training.plan import TrainingPlan
 from supernets.weights import load_tensors, weights_digest
 
 SCHEMA, SCHEMA_VERSION = "training-checkpoint", 3
@@ -79,20 +80,10 @@ def run_identity(
         "space": preset.digest,
         "beginning": RANDOM if trained is None else weights_digest(trained),
         "data": _data_digest(splits),
-        "plan": _digest(_without_defaults(plan)),
+        "plan": _digest(without_defaults(plan)),
         "seed": str(seed),
         "subnet": "every one" if only is None else only.id,
     }
-
-
-def _without_defaults(value: TrainingPlan | TrainingStage) -> dict[str, Any]:
-    """Return a plan without what is at its default, so that a new key changes no run that lacks it."""
-    kept = {field.name: getattr(value, field.name) for field in fields(value)}
-    kept = {field.name: kept[field.name] for field in fields(value) if kept[field.name] != field.default}
-    for name in ("stages", "finetune"):
-        if name in kept:
-            kept[name] = [_without_defaults(stage) for stage in kept[name]]
-    return kept
 
 
 def _data_digest(splits: Splits) -> str:

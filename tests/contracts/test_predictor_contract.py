@@ -26,7 +26,7 @@ every_predictor = pytest.mark.parametrize("name", PREDICTORS)
 def pairs(n: int, seed: int) -> tuple[Genes, NDArray[np.float64]]:
     """Return networks and a target between 0 and 1 that grows with what they have in them."""
     genes = SPACE.sample(n, np.random.default_rng(seed))
-    depth = (SPACE.block_codes(genes) > 0).sum(1)
+    depth = (SPACE.part_codes(genes)[:, 1:-1] > 0).sum(1)
     int8 = np.array([[p == "int8" for p in SPACE.candidate(row).precisions[1:2]] for row in genes])[:, 0]
     return genes, 0.3 + 0.1 * depth + 0.05 * SPACE.resolution_index(genes) - 0.04 * int8
 

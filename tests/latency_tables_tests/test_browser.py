@@ -168,7 +168,7 @@ def left(folder: Path) -> list[Path]:
 
 @pytest.fixture
 def short_folder() -> Iterator[Path]:
-    """Return a folder in /tmp: Chromium puts a socket into TMPDIR, whose path has 107 characters at most."""
+    """Return a folder whose path is short enough for the profile to be in it."""
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         yield Path(folder)
 

@@ -2,7 +2,9 @@
 
 import base64
 import json
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,23 @@ def program(folder: Path, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
 def lying(monkeypatch: pytest.MonkeyPatch, answers: dict[str, Any]) -> Browser:
     monkeypatch.setenv("FAKE_CHROMIUM", json.dumps(answers))
     return Browser()
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="apt-get install chromium")
+@pytest.mark.parametrize("length", [1, 150])
+def test_the_browser_starts_and_leaves_nothing_however_long_the_path_of_temporary_files(
+    length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:
+        folder = Path(short, "x" * length)
+        folder.mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(folder))
+        monkeypatch.setenv("TMPDIR", str(folder))
+        before = set(Path("/tmp").glob("hwnas-browser-*"))
+        browser = chromium_module.Chromium("chromium", "about:blank")
+        begun = (set(Path("/tmp").glob("hwnas-browser-*")) - before) | set(folder.iterdir())
+        browser.close()
+        assert begun and not any(path.exists() for path in begun)
 
 
 def test_a_missing_browser_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -57,5 +57,5 @@ def test_searched_networks_have_more_in_them_for_their_latency_than_random_ones(
     others = searched_networks(space, table.predict_ms, 24, np.random.default_rng(0), known=genes)
     assert len(others) == 24 and len(without(others, genes)) == 24
     assert len(searched_networks(space, table.predict_ms, 0, rng, known=genes)) == 0
-    depth = [(space.block_codes(rows) > 0).sum(1).mean() for rows in (genes, space.sample(500, rng))]
+    depth = [(space.part_codes(rows)[:, 1:-1] > 0).sum(1).mean() for rows in (genes, space.sample(500, rng))]
     assert depth[0] > depth[1]

@@ -60,7 +60,16 @@ def test_size_and_canonical_rows_and_features_count_the_same_networks(space: Bot
     assert len(np.unique(space.encode(rows), axis=0)) == space.size
 
 
-@given(spaces, seeds)
+MANY = bottleneck_space(  # 54,000 choices of a block
+    stem_width=400,
+    widths=tuple(np.linspace(0.5, 1, 30).tolist()),
+    keeps=tuple(np.linspace(0.2, 1, 30).tolist()),
+    round_to=1,
+    stages=(Stage(900, 2, (1,)),),
+)
+
+
+@given(spaces | st.just(MANY), seeds)
 def test_its_codes_name_the_channels_and_precision_of_every_part(space: BottleneckSpace, seed: int) -> None:
     preset = space.preset
     for row in space.sample(10, np.random.default_rng(seed)):

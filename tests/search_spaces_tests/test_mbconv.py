@@ -33,13 +33,13 @@ def test_canonical_is_idempotent_and_keeps_features_and_codes(space: MBConvSpace
     canonical = space.canonical(rows)
     assert np.array_equal(space.canonical(canonical), canonical)
     assert np.array_equal(space.encode(rows), space.encode(canonical))
-    assert np.array_equal(space.block_codes(rows), space.block_codes(canonical))
+    assert np.array_equal(space.part_codes(rows)[:, 1:-1], space.part_codes(canonical)[:, 1:-1])
 
 
 @given(spaces, seeds)
 def test_codes_spell_the_network(space: MBConvSpace, seed: int) -> None:
     rows = random_rows(space, 20, seed)
-    for row, codes in zip(rows, space.block_codes(rows), strict=True):
+    for row, codes in zip(rows, space.part_codes(rows)[:, 1:-1], strict=True):
         spelled = [
             (position.name, choice.kernel, choice.middle, choice.precision)
             for number, (position, code) in enumerate(zip(space.block_positions, codes, strict=True))
@@ -69,7 +69,7 @@ def test_every_network_is_drawn_sooner_or_later(space: MBConvSpace, seed: int) -
 
 def test_every_choice_is_equally_likely() -> None:
     genes = FASHION.sample(200_000, np.random.default_rng(0))
-    first = FASHION.block_codes(genes)[:, 0]
+    first = FASHION.part_codes(genes)[:, 1]
     counts = [np.bincount(first)[1:], *(np.bincount(genes[:, gene]) for gene in range(7))]
     for count in counts:
         expected = len(genes) / len(count)
@@ -90,7 +90,7 @@ def test_equal_middle_widths_are_the_same_network() -> None:
 @given(seeds)
 def test_the_precision_of_a_block_matters_exactly_if_the_block_is_there(seed: int) -> None:
     row = FASHION.sample(1, np.random.default_rng(seed))
-    there = FASHION.block_codes(row)[0] > 0
+    there = FASHION.part_codes(row)[0, 1:-1] > 0
     features = FASHION.encode(row)
     for number, position in enumerate(FASHION.block_positions):
         other = row.copy()
@@ -104,7 +104,7 @@ def test_a_block_that_only_one_parent_has_comes_from_it(space: MBConvSpace, seed
     rng = np.random.default_rng(seed)
     a, b = space.sample(100, rng), space.sample(100, rng)
     child = space.crossover(a, b, rng)
-    codes_a, codes_b, codes = (space.block_codes(genes) for genes in (a, b, child))
+    codes_a, codes_b, codes = (space.part_codes(genes)[:, 1:-1] for genes in (a, b, child))
     for mine, other in ((codes_a, codes_b), (codes_b, codes_a)):
         only = (mine > 0) & (other == 0) & (codes > 0)
         assert np.array_equal(codes[only], mine[only])
@@ -124,7 +124,7 @@ def test_crossover_takes_each_choice_of_a_block_from_a_parent(space: MBConvSpace
 def test_mutation_draws_a_block_that_comes_in_from_all_its_choices() -> None:
     small = np.repeat(FASHION.smallest()[None], 20_000, axis=0)
     children = FASHION.mutate(small, np.random.default_rng(0), 0.1)
-    third = FASHION.block_codes(children)[:, 2]
+    third = FASHION.part_codes(children)[:, 3]
     assert set(third) == set(range(len(FASHION.block_choices(2)) + 1))
 
 
@@ -142,7 +142,7 @@ def test_precisions_can_be_set_unit_by_unit() -> None:
     values = np.random.default_rng(1).integers(2, size=(50, FASHION.num_blocks + 2))
     mixed = FASHION.with_precisions(rows, values)
     assert np.array_equal(FASHION.with_precision(mixed, "fp32"), FASHION.with_precision(rows, "fp32"))
-    there = np.hstack([np.ones((50, 1)), FASHION.block_codes(rows), np.ones((50, 1))]) > 0
+    there = np.hstack([np.ones((50, 1)), FASHION.part_codes(rows)[:, 1:-1], np.ones((50, 1))]) > 0
     for row, wanted, on in zip(mixed, values, there, strict=True):
         assert FASHION.candidate(row).precisions == tuple(FASHION.precisions[value] for value in wanted[on])
 

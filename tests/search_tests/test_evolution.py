@@ -51,7 +51,7 @@ def layered_problem() -> Problem:
     worth = [values + np.r_[0, rng.normal(0.2, 0.2, len(values) - 1)] for values in cost]
 
     def evaluate(genes: np.ndarray) -> dict[str, np.ndarray]:
-        codes = space.block_codes(genes)
+        codes = space.part_codes(genes)[:, 1:-1]
         total = {
             name: sum(table[codes[:, b]] for b, table in enumerate(tables))
             for name, tables in (("worth", worth), ("cost", cost))

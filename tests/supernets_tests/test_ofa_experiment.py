@@ -39,7 +39,7 @@ def test_multiply_adds_are_torch_s_own_count_and_sort_the_sizes(run: ModuleType)
 
     space = get_space(SPACE, precisions=("fp32",))
     chosen = subnets.choose(space)
-    counts = [subnets.macs(space, one.candidate, 1, 10) for one in chosen]
+    counts = subnets.macs(space, np.array([space.genes(one.candidate) for one in chosen]), 1, 10).tolist()
     assert counts[:-2] == sorted(counts[:-2]) and counts[-2] < counts[0] and counts[-3] < counts[-1]
     assert [chosen[at].size for at in (0, 9, 10, 19, 20, 29)] == ["small"] * 2 + ["medium"] * 2 + ["large"] * 2
     for one, count in list(zip(chosen, counts, strict=True))[::8]:

@@ -193,7 +193,7 @@ def own_predictors(seeds: int) -> None:
     """Print the speed of what `nas search` runs: the default space, its predictors, the whole front."""
     space = get_space("fashion-mbv3")
     genes = space.sample(300, np.random.default_rng(0))
-    codes = space.block_codes(genes).sum(axis=1)  # the figures that they are fitted to do not matter to their speed
+    codes = space.part_codes(genes).sum(axis=1)  # the figures that they are fitted to do not matter to their speed
     accuracy = AccuracyPredictor(space).fit(genes, 1 - 1 / (9 + codes))
     latency = LatencyPredictor(space).fit(genes, 0.1 + codes / 1000)
 

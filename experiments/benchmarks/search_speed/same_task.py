@@ -64,7 +64,7 @@ class SameTask:
 
     def latency(self, genes: Genes) -> NDArray[np.float64]:
         """Return milliseconds ``(n,)``, looked up block by block."""
-        codes, resolution = self.space.block_codes(genes), self.space.resolution_index(genes)
+        codes, resolution = self.space.part_codes(genes)[:, 1:-1], self.space.resolution_index(genes)
         total = self.base[resolution]
         for block, milliseconds in enumerate(self.table):
             total = total + milliseconds[resolution, codes[:, block]]
@@ -76,7 +76,7 @@ class SameTask:
         worth = [rng.uniform(0.3, 1.0, 10) * np.r_[0, np.linspace(0.6, 1.6, 9)] for _ in range(space.num_blocks)]
         pairs = rng.normal(0, 0.15, (space.num_blocks - 1, 10, 10))
         genes = space.sample(FIT_ROWS, rng)
-        codes = space.block_codes(genes)
+        codes = space.part_codes(genes)[:, 1:-1]
         total = np.array([0.0, 1.5, 2.5, 3.0])[space.resolution_index(genes)]
         total += sum(worth[block][codes[:, block]] for block in range(space.num_blocks))
         total += sum(pairs[block][codes[:, block], codes[:, block + 1]] for block in range(space.num_blocks - 1))
