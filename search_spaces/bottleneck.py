@@ -17,35 +17,31 @@ from nas.errors import UsageError
 from search_spaces.bottleneck_parts import STEM_DEPTHS, block_table, head_table, stem_table
 from search_spaces.bottleneck_preset import BottleneckPreset
 from search_spaces.candidate import Block, Candidate
-from search_spaces.choices import check_stages, check_unmixed, choice_index, depth_of
+from search_spaces.choices import check_stages, check_unmixed, choice_index
+from search_spaces.elastic_width import ElasticWidthSpace, Index
 from search_spaces.part_table import Codes, first_of_equals
-from search_spaces.space import RESOLUTION, RESOLUTION_MUTATION, Genes, PartChoice
-from search_spaces.staged import HEAD_PRECISION, STEM_PRECISION, StagedSpace
+from search_spaces.space import RESOLUTION, Genes
+from search_spaces.staged import HEAD_PRECISION, STEM_PRECISION
 
 KERNEL, EXPAND = 3, 1  # what no block chooses
 STEM_DEPTH, FIRST_WIDTH = 3, 4
-TOP_GENES = ("resolution", "stem.precision", "head.precision", "stem.depth", "stem.inside", "stem.width")
 
 
-class BottleneckSpace(StagedSpace):
+class BottleneckSpace(ElasticWidthSpace):
     """The space of one preset, for one device's menu of precisions."""
 
     preset_type = BottleneckPreset
+    top_genes = ("stem.depth", "stem.inside", "stem.width")
+    stage_genes = ("width", "depth")
     block_genes = ("keep", "precision")
     stem_stride = 4  # a convolution and a pooling of stride 2 each
     preset: BottleneckPreset
 
     def __init__(self, preset: BottleneckPreset, precisions: Sequence[str] | None = None):
-        super().__init__(preset, precisions)
-        stages = preset.stages
-        self._widths = slice(FIRST_WIDTH, FIRST_WIDTH + 2 + len(stages))
-        self._depths = slice(self._widths.stop, self._widths.stop + len(stages))
-        self._blocks = slice(self._depths.stop, None)
-        self._keeps = slice(self._blocks.start, None, 2)
-        menu = len(self.precisions)
-        top = [len(self.resolutions), menu, menu, len(STEM_DEPTHS), *[len(preset.widths)] * (2 + len(stages))]
-        depths = [len(stage.depths) for stage in stages]
-        self.cardinalities = np.array(top + depths + [len(preset.keeps), menu] * self.num_blocks)
+        widths = [len(preset.widths)] * (2 + len(preset.stages))
+        super().__init__(preset, precisions, top=[len(STEM_DEPTHS), *widths], block=[len(preset.keeps)])
+        self._widths = slice(FIRST_WIDTH, self._depths.start)
+        self._bound = slice(self._blocks.start, None, 2)
         self._build_equals()
         self._build_parts()
 
@@ -56,22 +52,14 @@ class BottleneckSpace(StagedSpace):
         stem = [[part(width) for width in preset.widths] for part in (preset.stem_inside, preset.stem_out)]
         self._first_width = np.array([first_of_equals(row) for row in (*stem, *outs)], np.int8)
         inside = [[[preset.middle(out, keep) for keep in preset.keeps] for out in row] for row in outs]
-        self._first_keep = np.array([[first_of_equals(row) for row in rows] for rows in inside], np.int8)
+        self._first_bound = np.array([[first_of_equals(row) for row in rows] for rows in inside], np.int8)
 
     def _build_parts(self) -> None:
-        """Build the choices of every part, and one table of all blocks' codes: 0 at its begin, for a block left out."""
+        """Build the table of every part."""
         preset, menu = self.preset, self.precisions
         positions = zip(self.stage_of.tolist(), self.index_of.tolist(), strict=True)
         blocks = [block_table(preset, menu, stage, index) for stage, index in positions]
-        self._stem, self._head = stem_table(preset, menu), head_table(preset, menu)
-        choices: list[Sequence[PartChoice]] = [
-            self._stem.choices,
-            *(block.choices for block in blocks),
-            self._head.choices,
-        ]
-        self._choices = tuple(choices)
-        self._block_codes = np.concatenate([np.zeros(1, np.int32), *(block.codes.ravel() for block in blocks)])
-        self._first_slot = 1 + np.arange(self.num_blocks) * blocks[0].codes.size
+        self._set_parts(stem_table(preset, menu), blocks, head_table(preset, menu))
         self._entering_gene = FIRST_WIDTH + 1 + self.stage_of + (self.index_of > 0)
 
     def part_codes(self, genes: Genes) -> Codes:
@@ -79,18 +67,9 @@ class BottleneckSpace(StagedSpace):
         stem, blocks = genes[:, STEM_DEPTH : STEM_DEPTH + 3], genes[:, self._blocks]
         codes[:, 0] = self._stem.codes[(*stem.T, genes[:, STEM_PRECISION])]
         codes[:, -1] = self._head.codes[genes[:, self._widths.stop - 1], genes[:, HEAD_PRECISION]]
-        widths, keeps, menu = len(self.preset.widths), len(self.preset.keeps), len(self.precisions)
-        slots = genes[:, self._entering_gene].astype(np.int32)
-        for count, value in ((widths, self._stage_widths(genes)), (keeps, blocks[:, ::2]), (menu, blocks[:, 1::2])):
-            slots *= count
-            slots += value
-        codes[:, 1:-1] = self._block_codes.take((slots + self._first_slot) * self.has_block(genes))
+        places = genes[:, self._entering_gene], self._stage_widths(genes), blocks[:, ::2], blocks[:, 1::2]
+        codes[:, 1:-1] = self._codes_of_blocks(genes, places)
         return codes
-
-    @property
-    def gene_names(self) -> tuple[str, ...]:
-        stages = [f"{what}_{stage}" for what in ("width", "depth") for stage in range(len(self.preset.stages))]
-        return (*TOP_GENES, *stages, *(f"{name}.{gene}" for name in self.block_names for gene in self.block_genes))
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -112,60 +91,16 @@ class BottleneckSpace(StagedSpace):
             total *= len(set(self._first_width[part]))
         for number, stage in enumerate(self.preset.stages):
             widths = sorted(set(self._first_width[2 + number].tolist()))
-            counts = [len(set(self._first_keep[number, width])) for width in widths]
+            counts = [len(set(self._first_bound[number, width])) for width in widths]
             total *= sum((menu * count) ** depth for count in counts for depth in stage.depths)
         return total
-
-    def sample(self, n: int, rng: np.random.Generator) -> Genes:
-        return self.canonical(self._draw(n, rng))
-
-    def _draw(self, n: int, rng: np.random.Generator) -> Genes:
-        """Draw rows with the genes of all blocks, also of those left out."""
-        genes = rng.integers(self.cardinalities, size=(n, self.num_genes)).astype(np.int8)
-        for number, gene in enumerate(range(self._widths.start, self._widths.stop)):
-            genes[:, gene] = rng.choice(np.unique(self._first_width[number]), size=n)
-        genes[:, self._keeps] = self._draw_keeps(genes, rng)
-        return genes
-
-    def _draw_keeps(self, genes: Genes, rng: np.random.Generator) -> Genes:
-        """Draw the keeps of all blocks, also of those left out, for the rows' stage widths: uniform among distinct."""
-        first = self._first_keep[self.stage_of, self._stage_widths(genes)]
-        distinct = first == np.arange(first.shape[-1])
-        ranks = rng.random(distinct.shape, np.float32) * distinct
-        return np.where(distinct, ranks, -1).argmax(axis=2).astype(np.int8)
 
     def _stage_widths(self, genes: Genes) -> Genes:
         """Return the width gene of each block's stage, ``(n, num_blocks)``."""
         return genes[:, FIRST_WIDTH + 2 + self.stage_of]
 
-    def mutate(self, genes: Genes, rng: np.random.Generator, rate: float) -> Genes:
-        rates = np.full(self.num_genes, rate)
-        rates[RESOLUTION] *= RESOLUTION_MUTATION
-        redrawn = rng.random(genes.shape) < rates
-        redrawn[:, self._blocks] |= ~self._has_gene(genes)  # a block that a new depth brings in is drawn afresh
-        child = np.where(redrawn, self._draw(len(genes), rng), genes).astype(np.int8)
-        keeps = redrawn[:, self._keeps]
-        child[:, self._keeps] = np.where(keeps, self._draw_keeps(child, rng), child[:, self._keeps])
-        return self.canonical(child)
-
-    def crossover(self, a: Genes, b: Genes, rng: np.random.Generator) -> Genes:
-        from_a = rng.integers(2, size=a.shape, dtype=np.uint8).view(np.bool_)
-        has_a, has_b = self._has_gene(a), self._has_gene(b)
-        from_a[:, self._blocks] = (from_a[:, self._blocks] | ~has_b) & has_a  # a block only one has comes from it
-        return self.canonical(np.where(from_a, a, b).astype(np.int8))
-
-    def canonical(self, genes: Genes) -> Genes:
-        result = np.array(genes, dtype=np.int8)
-        widths = result[:, self._widths]
-        result[:, self._widths] = self._first_width[np.arange(widths.shape[1]), widths]
-        keeps = self._first_keep[self.stage_of, self._stage_widths(result), result[:, self._keeps]]
-        result[:, self._keeps] = keeps
-        result[:, self._blocks] *= self._has_gene(result)
-        return result
-
-    def _has_gene(self, genes: Genes) -> NDArray[np.bool_]:
-        """Return which genes of blocks are of a block that is there, ``(n, 2 * num_blocks)``."""
-        return np.repeat(self.has_block(genes), 2, axis=1)
+    def _bound_to(self, genes: Genes) -> Index:
+        return self.stage_of, self._stage_widths(genes)
 
     def encode(self, genes: Genes) -> NDArray[np.float32]:
         rows = self.canonical(genes)
@@ -214,14 +149,9 @@ class BottleneckSpace(StagedSpace):
     def genes(self, candidate: Candidate) -> Genes:
         self.check(candidate)
         preset, precisions = self.preset, self.precisions
-        row = np.zeros((1, self.num_genes), np.int8)
-        row[0, RESOLUTION] = preset.resolutions.index(candidate.resolution)
-        row[0, STEM_PRECISION] = choice_index(candidate.stem, precisions, "stem precision")
-        row[0, HEAD_PRECISION] = choice_index(candidate.head, precisions, "head precision")
+        row = self._begin_row(candidate)
         row[0, STEM_DEPTH] = choice_index(candidate.stem_depth, STEM_DEPTHS, "stem depth")
         row[0, self._widths] = [preset.widths.index(width) for width in candidate.widths]
-        depths = [stage.depths.index(depth_of(s)) for stage, s in zip(preset.stages, candidate.blocks, strict=True)]
-        row[0, self._depths] = depths
         for number, (name, block) in enumerate(zip(self.block_names, candidate.all_blocks(), strict=True)):
             if block is not None:
                 at, precision = (

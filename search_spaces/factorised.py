@@ -23,10 +23,10 @@ from search_spaces.candidate import Block, Candidate
 from search_spaces.choices import check_stages, choice_index
 from search_spaces.factorised_parts import PlainStemChoice, head_table, stage_table
 from search_spaces.factorised_preset import FactorisedPreset
+from search_spaces.part_table import Codes
 from search_spaces.space import RESOLUTION, RESOLUTION_MUTATION, Genes
 from search_spaces.staged import HEAD_PRECISION, STEM_PRECISION, StagedSpace
 
-TOP_GENES = ("resolution", "stem.precision", "head.precision")
 WIDTH, KIND, KERNEL, KEEP, LAYERS, PRECISION = range(6)
 
 
@@ -34,17 +34,16 @@ class FactorisedSpace(StagedSpace):
     """The space of one preset, for one device's menu of precisions."""
 
     preset_type = FactorisedPreset
+    stage_genes = ()
     block_genes = ("width", "kind", "kernel", "keep", "layers", "precision")
     preset: FactorisedPreset
 
     def __init__(self, preset: FactorisedPreset, precisions: Sequence[str] | None = None):
-        super().__init__(preset, precisions)
+        block = (preset.widths, preset.kinds, preset.kernels, preset.keeps, preset.layers)
+        super().__init__(preset, precisions, top=[], block=[len(choices) for choices in block])
         self.stem_stride = preset.stem_stride
-        self._depths = slice(len(TOP_GENES), len(TOP_GENES))  # a row has none: every stage has its one block
         menu = self.precisions
-        block = (preset.widths, preset.kinds, preset.kernels, preset.keeps, preset.layers, menu)
-        self._menus: tuple[Sequence[object], ...] = (self.resolutions, menu, menu, *block * self.num_blocks)
-        self.cardinalities = np.array([len(choices) for choices in self._menus])
+        self._menus: tuple[Sequence[object], ...] = (self.resolutions, menu, menu, *(*block, menu) * self.num_blocks)
         self._stages = [stage_table(preset, menu, stage) for stage in range(self.num_blocks)]
         self._head = head_table(preset, menu)
         stem = tuple(map(PlainStemChoice, menu))
@@ -53,8 +52,8 @@ class FactorisedSpace(StagedSpace):
     def has_block(self, genes: Genes) -> NDArray[np.bool_]:
         return np.ones((len(genes), self.num_blocks), np.bool_)
 
-    def part_codes(self, genes: Genes) -> NDArray[np.int16]:
-        codes = np.empty((len(genes), self.num_blocks + 2), np.int16)
+    def part_codes(self, genes: Genes) -> Codes:
+        codes = np.empty((len(genes), self.num_blocks + 2), np.int32)
         blocks = self._by_block(genes)
         before = np.zeros(len(genes), np.int8)
         codes[:, 0] = genes[:, STEM_PRECISION] + 1
@@ -66,11 +65,7 @@ class FactorisedSpace(StagedSpace):
 
     def _by_block(self, genes: Genes) -> Genes:
         """Return a view of the genes of each block, ``(n, num_blocks, 6)``."""
-        return genes[:, self._depths.stop :].reshape(len(genes), self.num_blocks, len(self.block_genes))
-
-    @property
-    def gene_names(self) -> tuple[str, ...]:
-        return (*TOP_GENES, *(f"{name}.{gene}" for name in self.block_names for gene in self.block_genes))
+        return genes[:, self._blocks].reshape(len(genes), self.num_blocks, len(self.block_genes))
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -144,14 +139,17 @@ class FactorisedSpace(StagedSpace):
 
     def genes(self, candidate: Candidate) -> Genes:
         self.check(candidate)
-        preset, precisions = self.preset, self.precisions
-        row = [
-            preset.resolutions.index(candidate.resolution),
-            choice_index(candidate.stem, precisions, "stem precision"),
-            choice_index(candidate.head, precisions, "head precision"),
+        preset, row = self.preset, self._begin_row(candidate)
+        named = zip(self.block_names, candidate.widths, candidate.active_blocks(), strict=True)
+        self._by_block(row)[0] = [
+            (
+                preset.widths.index(width),
+                preset.kinds.index(block.mixer),
+                preset.kernels.index(block.kernel),
+                preset.keeps.index(block.keep),
+                preset.layers.index(block.layers),
+                choice_index(block.precision, self.precisions, f"{name}: precision"),
+            )
+            for name, width, block in named
         ]
-        for name, width, block in zip(self.block_names, candidate.widths, candidate.active_blocks(), strict=True):
-            row += [preset.widths.index(width), preset.kinds.index(block.mixer), preset.kernels.index(block.kernel)]
-            row += [preset.keeps.index(block.keep), preset.layers.index(block.layers)]
-            row.append(choice_index(block.precision, precisions, f"{name}: precision"))
-        return np.array(row, np.int8)
+        return row[0]

@@ -20,16 +20,16 @@ from numpy.typing import NDArray
 from nas.errors import UsageError
 from search_spaces.block_tables import BlockChoice, block_positions, build_tables
 from search_spaces.candidate import Block, Candidate
-from search_spaces.choices import check_stages, check_unmixed, choice_index, depth_of
+from search_spaces.choices import check_stages, check_unmixed, choice_index
 from search_spaces.mbconv_preset import MBConvPreset
 from search_spaces.part_table import Codes
-from search_spaces.space import RESOLUTION, RESOLUTION_MUTATION, Genes, PartChoice, SearchSpace
+from search_spaces.space import RESOLUTION, RESOLUTION_MUTATION, Genes
+from search_spaces.staged import HEAD_PRECISION, STEM_PRECISION, StagedSpace
 
 CHUNK = 256  # rows worked on at a time: their arrays stay in the cache and are not given back to the system
 CODED = 1024  # rows whose codes are looked up at a time: these arrays are narrower
 GLOBAL_GENES = 3  # resolution, stem precision, head precision
-BLOCK_GENES = ("kernel", "expand", "keep", "precision")
-EXPAND, KEEP, PRECISION = 1, 2, 3
+EXPAND, KEEP = 1, 2
 
 
 @dataclass(frozen=True)
@@ -39,31 +39,28 @@ class EndChoice:
     precision: str
 
 
-class MBConvSpace(SearchSpace):
+class MBConvSpace(StagedSpace):
     """The space of one preset, for one device's menu of precisions."""
 
     preset_type = MBConvPreset
+    block_genes = ("kernel", "expand", "keep", "precision")
     preset: MBConvPreset
 
     def __init__(self, preset: MBConvPreset, precisions: Sequence[str] | None = None):
-        super().__init__(preset, precisions)
+        menus = [len(preset.kernels), len(preset.expands), len(preset.keeps)]
+        super().__init__(preset, precisions, top=[], block=menus)
+        self.stem_stride = preset.stem_stride
         self.block_positions = tuple(block_positions(preset))
-        self.num_blocks = len(self.block_positions)
-        self._stage_of = np.array([position.stage for position in self.block_positions])
-        per_block = [len(preset.kernels), len(preset.expands), len(preset.keeps), len(self.precisions)]
-        top = [len(self.resolutions), len(self.precisions), len(self.precisions)]
-        depths = [len(stage.depths) for stage in preset.stages]
-        self.cardinalities = np.array(top + depths + per_block * self.num_blocks)
         self._tables = build_tables(preset, self.precisions, [position.in_width for position in self.block_positions])
+        ends = tuple(map(EndChoice, self.precisions))
+        self._choices = (ends, *self._tables.choices, ends)
         self._build_rows()
 
     def _build_rows(self) -> None:
         """Build what concerns whole rows: which genes and blocks each combination of depths has, and gene weights."""
-        stages = len(self.preset.stages)
-        self._first_block_gene = first = GLOBAL_GENES + stages
-        index = np.array([position.index for position in self.block_positions])
+        first = self._blocks.start
         depths = np.array(list(product(*(stage.depths for stage in self.preset.stages))))
-        has_block = index < depths[:, self._stage_of]  # (combinations of depths, num_blocks)
+        has_block = self.index_of < depths[:, self.stage_of]  # (combinations of depths, num_blocks)
         self._has_block = has_block.astype(np.float32)  # as slots are
         self._lacks_gene = np.zeros((len(depths), self.num_genes), np.bool_)
         self._lacks_gene[:, first:] = np.repeat(~has_block, 4, axis=1)
@@ -76,12 +73,6 @@ class MBConvSpace(SearchSpace):
         self._top_counts, self._top_features = top, np.array([np.concatenate(parts) for parts in one_hot])
         choices = [len(self.block_choices(block)) for block in range(self.num_blocks)]
         self._draws = np.append(self.cardinalities[:first], choices).astype(np.float32)
-
-    @property
-    def gene_names(self) -> tuple[str, ...]:
-        depths = [f"depth_{stage}" for stage in range(len(self.preset.stages))]
-        blocks = [f"{position.name}.{gene}" for position in self.block_positions for gene in BLOCK_GENES]
-        return ("resolution", "stem.precision", "head.precision", *depths, *blocks)
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -98,22 +89,13 @@ class MBConvSpace(SearchSpace):
     def size(self) -> int:
         total = len(self.resolutions) * len(self.precisions) ** 2
         for number, stage in enumerate(self.preset.stages):
-            counts = [len(self.block_choices(block)) for block, at in enumerate(self._stage_of) if at == number]
+            counts = [len(self.block_choices(block)) for block, at in enumerate(self.stage_of) if at == number]
             total *= sum(prod(counts[:depth]) for depth in stage.depths)
         return total
 
-    @property
-    def part_names(self) -> tuple[str, ...]:
-        return ("stem", *(position.name for position in self.block_positions), "head")
-
-    def part_choices(self, part: int) -> Sequence[PartChoice]:
-        if 1 <= part <= self.num_blocks:
-            return self.block_choices(part - 1)
-        return tuple(map(EndChoice, self.precisions))
-
     def part_codes(self, genes: Genes) -> Codes:
         codes = np.empty((len(genes), self.num_blocks + 2), np.int32)
-        codes[:, 0], codes[:, -1] = genes[:, 1] + 1, genes[:, 2] + 1
+        codes[:, 0], codes[:, -1] = genes[:, STEM_PRECISION] + 1, genes[:, HEAD_PRECISION] + 1
         for rows in _chunks(len(genes), CODED):
             codes[rows, 1:-1] = self._tables.code.take(self._slots(genes[rows]))
         return codes
@@ -136,7 +118,7 @@ class MBConvSpace(SearchSpace):
         for rows in _chunks(len(genes)):
             child = children[rows]
             redrawn = self._tie_widths(rng.random(child.shape, np.float32) < rates)
-            redrawn |= self._lacks_gene[self._depths(child)]  # a block that a new depth brings in is drawn afresh
+            redrawn |= self._lacks_gene[self._combination(child)]  # a block that a new depth brings in is drawn afresh
             np.copyto(child, self._draw(len(child), rng), where=redrawn)
             self._clear(child)
         return children
@@ -145,7 +127,7 @@ class MBConvSpace(SearchSpace):
         children = np.array(b, dtype=np.int8)
         for rows in _chunks(len(a)):
             child = children[rows]
-            lacks_a, lacks_b = self._lacks_gene[self._depths(a[rows])], self._lacks_gene[self._depths(child)]
+            lacks_a, lacks_b = self._lacks_gene[self._combination(a[rows])], self._lacks_gene[self._combination(child)]
             coin = self._tie_widths(rng.integers(2, size=child.shape, dtype=np.uint8).view(np.bool_))
             from_a = (coin | lacks_b) & ~lacks_a  # a block that one parent lacks comes from the other
             np.copyto(child, a[rows], where=from_a)
@@ -157,7 +139,7 @@ class MBConvSpace(SearchSpace):
         for rows in _chunks(len(genes)):
             part = result[rows]
             choice = self._tables.code.take(self._slots(part)) + self._tables.first_choice
-            part[:, self._first_block_gene :] = self._block_genes(choice - 1)
+            part[:, self._blocks] = self._block_genes(choice - 1)
             self._clear(part)
         return result
 
@@ -176,18 +158,15 @@ class MBConvSpace(SearchSpace):
 
     def candidate(self, row: Genes) -> Candidate:
         row = self.canonical(np.asarray(row)[None])[0]
-        there = self._has_block[self._depths(row[None])][0]
-        four = row[self._first_block_gene :].reshape(self.num_blocks, 4)
+        there = self.has_block(row[None])[0]
+        four = row[self._blocks].reshape(self.num_blocks, 4)
         blocks = [self._spell(genes) if on else None for genes, on in zip(four, there, strict=True)]
         return Candidate(
             space=self.name,
-            resolution=self.resolutions[row[0]],
-            stem=self.precisions[row[1]],
-            blocks=tuple(
-                tuple(block for block, s in zip(blocks, self._stage_of, strict=True) if s == stage)
-                for stage in range(len(self.preset.stages))
-            ),
-            head=self.precisions[row[2]],
+            resolution=self.resolutions[row[RESOLUTION]],
+            stem=self.precisions[row[STEM_PRECISION]],
+            blocks=self._by_stage(blocks),
+            head=self.precisions[row[HEAD_PRECISION]],
         )
 
     def _spell(self, genes: NDArray[np.int8]) -> Block:
@@ -210,15 +189,10 @@ class MBConvSpace(SearchSpace):
     def genes(self, candidate: Candidate) -> Genes:
         self.check(candidate)
         preset, precisions = self.preset, self.precisions
-        row = np.zeros((1, self.num_genes), np.int8)
-        row[0, 0] = self.resolutions.index(candidate.resolution)
-        row[0, 1] = choice_index(candidate.stem, precisions, "stem precision")
-        row[0, 2] = choice_index(candidate.head, precisions, "head precision")
-        depths = [stage.depths.index(depth_of(s)) for stage, s in zip(preset.stages, candidate.blocks, strict=True)]
-        row[0, GLOBAL_GENES : self._first_block_gene] = depths
+        row = self._begin_row(candidate)
         for number, block in enumerate(candidate.all_blocks()):
             if block is not None:
-                at = self._first_block_gene + 4 * number
+                at = self._blocks.start + 4 * number
                 row[0, at : at + 4] = (
                     preset.kernels.index(block.kernel),
                     preset.expands.index(block.expand),
@@ -227,35 +201,22 @@ class MBConvSpace(SearchSpace):
                 )
         return self.canonical(row)[0]
 
-    def with_precisions(self, genes: Genes, values: NDArray[np.integer]) -> Genes:
-        twin = np.array(genes, dtype=np.int8)
-        twin[:, 1], twin[:, 2] = values[:, 0], values[:, -1]
-        twin[:, self._first_block_gene + PRECISION :: 4] = values[:, 1:-1]
-        return self.canonical(twin)
-
-    def feature_size(self, resolution: int, block: int) -> int:
-        """Return the side, in pixels, of the feature map that enters position ``block`` at an input resolution."""
-        size = -(-resolution // self.preset.stem_stride)
-        for position in self.block_positions[:block]:
-            size = -(-size // position.stride)
-        return size
-
-    def _depths(self, genes: Genes) -> NDArray[np.intp]:
+    def _combination(self, genes: Genes) -> NDArray[np.intp]:
         """Return the number of each row's combination of depths, ``(n,)``."""
-        return np.ravel_multi_index(tuple(genes[:, GLOBAL_GENES : self._first_block_gene].T), self._depth_counts)
+        return np.ravel_multi_index(tuple(genes[:, self._depths].T), self._depth_counts)
 
     def _slots(self, genes: Genes) -> NDArray[np.intp]:
         """Return each block's slot, ``(n, num_blocks)``; see ``block_tables``."""
         slots = genes.astype(np.float32) @ self._slot_weights  # exact: small integers
         slots += self._tables.first_slot
-        slots *= self._has_block[self._depths(genes)]
+        slots *= self._has_block[self._combination(genes)]
         return slots.astype(np.intp)
 
     def _draw(self, n: int, rng: np.random.Generator) -> Genes:
         """Draw rows whose blocks are all there, also those that the drawn depths leave out."""
         drawn = (rng.random((n, len(self._draws)), np.float32) * self._draws).astype(np.intp)
         genes = np.empty((n, self.num_genes), np.int8)
-        first = self._first_block_gene
+        first = self._blocks.start
         genes[:, :first] = drawn[:, :first]
         genes[:, first:] = self._block_genes(drawn[:, first:] + self._tables.first_choice)
         return genes
@@ -266,11 +227,11 @@ class MBConvSpace(SearchSpace):
 
     def _clear(self, genes: Genes) -> None:
         """Set the genes of blocks that the depths leave out to zero, in place."""
-        np.copyto(genes, 0, where=self._lacks_gene[self._depths(genes)])
+        np.copyto(genes, 0, where=self._lacks_gene[self._combination(genes)])
 
     def _tie_widths(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Let ``keep`` follow ``expand``: both spell one choice, the middle width."""
-        first = self._first_block_gene
+        first = self._blocks.start
         mask[:, first + KEEP :: 4] = mask[:, first + EXPAND :: 4]
         return mask
 

@@ -20,36 +20,32 @@ from numpy.typing import NDArray
 from nas.errors import UsageError
 from search_spaces.candidate import Block, Candidate
 from search_spaces.choices import check_stages, choice_index, depth_of
-from search_spaces.metaformer_parts import ATTENTION, block_table, head_table, kinds, stem_table
+from search_spaces.elastic_width import ElasticWidthSpace, Index
+from search_spaces.metaformer_parts import ATTENTION, block_table, head_table, stem_table
 from search_spaces.metaformer_preset import MetaformerPreset
 from search_spaces.part_table import Codes, first_of_equals
-from search_spaces.space import RESOLUTION, RESOLUTION_MUTATION, Genes
-from search_spaces.staged import HEAD_PRECISION, STEM_PRECISION, StagedSpace
+from search_spaces.space import RESOLUTION, Genes
+from search_spaces.staged import HEAD_PRECISION, STEM_PRECISION
 
 KERNEL, KEEP = 3, 1.0  # what no block chooses
 ATTENTIONS, FIRST_WIDTH = 3, 4
-TOP_GENES = ("resolution", "stem.precision", "head.precision", ATTENTION)
 
 
-class MetaformerSpace(StagedSpace):
+class MetaformerSpace(ElasticWidthSpace):
     """The space of one preset, for one device's menu of precisions."""
 
     preset_type = MetaformerPreset
+    top_genes = (ATTENTION,)
+    stage_genes = ("width", "depth")
     block_genes = ("mixer", "expand", "precision")
     preset: MetaformerPreset
 
     def __init__(self, preset: MetaformerPreset, precisions: Sequence[str] | None = None):
-        super().__init__(preset, precisions)
-        stages = preset.stages
+        top = [len(preset.attentions), *[len(preset.widths)] * len(preset.stages)]
+        super().__init__(preset, precisions, top=top, block=[len(preset.mixers), len(preset.expands)])
         self.stem_stride = preset.stem_stride
-        self._widths = slice(FIRST_WIDTH, FIRST_WIDTH + len(stages))
-        self._depths = slice(self._widths.stop, self._widths.stop + len(stages))
-        self._blocks = slice(self._depths.stop, None)
-        menu = len(self.precisions)
-        top = [len(self.resolutions), menu, menu, len(preset.attentions), *[len(preset.widths)] * len(stages)]
-        depths = [len(stage.depths) for stage in stages]
-        per_block = [len(preset.mixers), len(preset.expands), menu]
-        self.cardinalities = np.array(top + depths + per_block * self.num_blocks)
+        self._widths = slice(FIRST_WIDTH, self._depths.start)
+        self._bound = slice(ATTENTIONS, ATTENTIONS + 1)
         self._build_equals()
         self._build_parts()
 
@@ -60,17 +56,14 @@ class MetaformerSpace(StagedSpace):
         self._first_width = np.array([first_of_equals(row) for row in outs], np.int8)
         # Rows: the genes of the last stage's depth.
         self._attention_blocks = np.minimum(preset.attentions, np.array(stages[-1].depths)[:, None]).astype(np.int8)
-        self._first_attention = np.array([first_of_equals(row) for row in self._attention_blocks.tolist()], np.int8)
+        self._first_bound = np.array([first_of_equals(row) for row in self._attention_blocks.tolist()], np.int8)
 
     def _build_parts(self) -> None:
-        """Build the choices of every part, and one table of all blocks' codes: 0 at its begin, for a block left out."""
+        """Build the table of every part."""
         preset, menu = self.preset, self.precisions
         positions = zip(self.stage_of.tolist(), self.index_of.tolist(), strict=True)
         blocks = [block_table(preset, menu, stage, index) for stage, index in positions]
-        self._stem, self._head = stem_table(preset, menu), head_table(preset, menu)
-        self._choices = (self._stem.choices, *(block.choices for block in blocks), self._head.choices)
-        self._block_codes = np.concatenate([np.zeros(1, np.int32), *(block.codes.ravel() for block in blocks)])
-        self._first_slot = 1 + np.arange(self.num_blocks) * blocks[0].codes.size
+        self._set_parts(stem_table(preset, menu), blocks, head_table(preset, menu))
         begins = (self.index_of == 0) & (self.stage_of > 0)
         self._entering_gene = FIRST_WIDTH + self.stage_of - begins
 
@@ -83,22 +76,9 @@ class MetaformerSpace(StagedSpace):
         mixers, expands, precisions = (self.block_gene(genes, name) for name in self.block_genes)
         before = np.pad(attention, ((0, 0), (1, 0)))[:, :-1]
         kind = np.where(attention, len(self.preset.mixers) + (attention & ~before), mixers)
-        slots = genes[:, self._entering_gene].astype(np.int32)
-        for count, value in (
-            (len(self.preset.widths), genes[:, FIRST_WIDTH + self.stage_of]),
-            (len(kinds(self.preset)), kind),
-            (len(self.preset.expands), expands),
-            (len(self.precisions), precisions),
-        ):
-            slots *= count
-            slots += value
-        codes[:, 1:-1] = self._block_codes.take((slots + self._first_slot) * self.has_block(genes))
+        widths = genes[:, self._entering_gene], genes[:, FIRST_WIDTH + self.stage_of]
+        codes[:, 1:-1] = self._codes_of_blocks(genes, (*widths, kind, expands, precisions))
         return codes
-
-    @property
-    def gene_names(self) -> tuple[str, ...]:
-        stages = [f"{what}_{stage}" for what in ("width", "depth") for stage in range(len(self.preset.stages))]
-        return (*TOP_GENES, *stages, *(f"{name}.{gene}" for name in self.block_names for gene in self.block_genes))
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -125,48 +105,12 @@ class MetaformerSpace(StagedSpace):
         last = zip(self.preset.stages[-1].depths, self._attention_blocks.tolist(), strict=True)
         return total * sum(mixed ** (depth - count) * plain**count for depth, counts in last for count in set(counts))
 
-    def sample(self, n: int, rng: np.random.Generator) -> Genes:
-        return self.canonical(self._draw(n, rng))
+    def _bound_to(self, genes: Genes) -> Index:
+        return (self._last_depths(genes)[:, None],)
 
-    def _draw(self, n: int, rng: np.random.Generator) -> Genes:
-        """Draw rows with the genes of all blocks, also of those left out."""
-        genes = rng.integers(self.cardinalities, size=(n, self.num_genes)).astype(np.int8)
-        for number, gene in enumerate(range(self._widths.start, self._widths.stop)):
-            genes[:, gene] = rng.choice(np.unique(self._first_width[number]), size=n)
-        genes[:, ATTENTIONS] = self._draw_attentions(genes, rng)
-        return genes
-
-    def _draw_attentions(self, genes: Genes, rng: np.random.Generator) -> Genes:
-        """Draw the attention of rows of given depths: uniform among the distinct numbers of blocks, ``(n,)``."""
-        first = self._first_attention[self._last_depths(genes)]
-        distinct = first == np.arange(first.shape[-1])
-        ranks = np.where(distinct, rng.random(distinct.shape, np.float32), -1)
-        return ranks.argmax(axis=1).astype(np.int8)
-
-    def mutate(self, genes: Genes, rng: np.random.Generator, rate: float) -> Genes:
-        rates = np.full(self.num_genes, rate)
-        rates[RESOLUTION] *= RESOLUTION_MUTATION
-        redrawn = rng.random(genes.shape) < rates
-        redrawn[:, self._blocks] |= ~self._has_gene(genes)  # what a new depth or mixer brings in is drawn afresh
-        child = np.where(redrawn, self._draw(len(genes), rng), genes).astype(np.int8)
-        attention = redrawn[:, ATTENTIONS]
-        child[:, ATTENTIONS] = np.where(attention, self._draw_attentions(child, rng), child[:, ATTENTIONS])
-        return self.canonical(child)
-
-    def crossover(self, a: Genes, b: Genes, rng: np.random.Generator) -> Genes:
-        from_a = rng.integers(2, size=a.shape, dtype=np.uint8).view(np.bool_)
+    def _tie(self, from_a: NDArray[np.bool_]) -> NDArray[np.bool_]:
         from_a[:, ATTENTIONS] = from_a[:, self._depths.stop - 1]  # what attention means hangs on the last depth
-        has_a, has_b = self._has_gene(a), self._has_gene(b)
-        from_a[:, self._blocks] = (from_a[:, self._blocks] | ~has_b) & has_a  # what only one has comes from it
-        return self.canonical(np.where(from_a, a, b).astype(np.int8))
-
-    def canonical(self, genes: Genes) -> Genes:
-        result = np.array(genes, dtype=np.int8)
-        widths = result[:, self._widths]
-        result[:, self._widths] = self._first_width[np.arange(widths.shape[1]), widths]
-        result[:, ATTENTIONS] = self._first_attention[self._last_depths(result), result[:, ATTENTIONS]]
-        result[:, self._blocks] *= self._has_gene(result)
-        return result
+        return from_a
 
     def has_attention(self, genes: Genes) -> NDArray[np.bool_]:
         """Return which blocks are there and have attention, ``(n, num_blocks)``."""
@@ -176,8 +120,7 @@ class MetaformerSpace(StagedSpace):
         return np.asarray(at_end & self.has_block(genes))
 
     def _has_gene(self, genes: Genes) -> NDArray[np.bool_]:
-        """Return which of the blocks' genes mean something, ``(n, 3 * num_blocks)``."""
-        has = np.repeat(self.has_block(genes), len(self.block_genes), axis=1)
+        has = super()._has_gene(genes)
         has[:, ::3] &= ~self.has_attention(genes)
         return has
 
@@ -242,14 +185,10 @@ class MetaformerSpace(StagedSpace):
     def genes(self, candidate: Candidate) -> Genes:
         self.check(candidate)
         preset, precisions = self.preset, self.precisions
-        row = np.zeros((1, self.num_genes), np.int8)
-        row[0, RESOLUTION] = preset.resolutions.index(candidate.resolution)
-        row[0, STEM_PRECISION] = choice_index(candidate.stem, precisions, "stem precision")
-        row[0, HEAD_PRECISION] = choice_index(candidate.head, precisions, "head precision")
+        row = self._begin_row(candidate)
         row[0, self._widths] = [preset.widths.index(width) for width in candidate.widths]
-        depths = [stage.depths.index(depth_of(s)) for stage, s in zip(preset.stages, candidate.blocks, strict=True)]
-        row[0, self._depths] = depths
-        row[0, ATTENTIONS] = self._attention_blocks[depths[-1]].tolist().index(attention_blocks(candidate))
+        counts = self._attention_blocks[self._last_depths(row)[0]].tolist()
+        row[0, ATTENTIONS] = counts.index(attention_blocks(candidate))
         for number, (name, block) in enumerate(zip(self.block_names, candidate.all_blocks(), strict=True)):
             if block is not None:
                 at = self._blocks.start + 3 * number
