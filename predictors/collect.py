@@ -47,7 +47,7 @@ def collect(
         mode: ``fp32``, or ``quantized`` for mixed precisions.
         seed: Of the candidates; the accuracies have no randomness.
         device: A torch device; pairs with quantized units are measured on the CPU in any case.
-        spread: Where measurements run; the pairs and the file are the same wherever.
+        spread: Where measurements run; on processors, the pairs and the file are the same wherever.
         progress: Called at the start and after every pair.
 
     Raises:

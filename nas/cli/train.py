@@ -66,7 +66,8 @@ def train(
 
     The stages are the preset's: the full network first, say, then kernels, depths and widths open one after another,
     taught by the full network. Takes Fashion-MNIST or CIFAR-10 (found or downloaded), or any folder of images, one
-    subfolder a class, grey or colour. A run that was killed goes on with --resume, and ends as if it had not been.
+    subfolder a class, grey or colour. A run that was killed goes on with --resume, and on a processor ends as if it had
+    not been.
 
     Several processes share each batch: torchrun --nproc-per-node 2 $(which nas) train …
     """
