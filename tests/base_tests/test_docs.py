@@ -6,6 +6,8 @@ import re
 import shlex
 import shutil
 import subprocess
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,10 @@ import typer
 from nas.cli.main import app
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
+PAGES = sorted(
+    page for place in ("", "docs/**/", "experiments/**/", "supernets/**/") for page in ROOT.glob(f"{place}*.md")
+)
+CODE = re.compile(r"```\w*\n(.*?)```|`([^`]+)`", re.DOTALL)  # blocks, and what stands within lines
 COMMANDS = typer.main.get_group(app).commands
 IDS = [str(page.relative_to(ROOT)) for page in PAGES]
 
@@ -23,19 +28,51 @@ def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
 
 
-def commands(page: Path) -> list[list[str]]:
-    """Return the words of every command of ours on a page."""
-    lines = "\n".join(blocks(page, "bash")).replace("$(which nas)", "nas").splitlines()
-    words = [shlex.split(part) for line in lines for part in line.split("&&")]
-    return [some[some.index("nas") + 1 :] for some in words if "nas" in some]
+def commands(text: str) -> Iterator[list[str]]:
+    """Yield the words after every ``nas`` in code of a text, but a "…" that is no option's value."""
+    for block, span in CODE.findall(text):
+        for line in re.split("&&|\n", block) if block else [" ".join(span.split())]:
+            _, ours, rest = f" {line.strip().replace('$(which nas)', 'nas')}".partition(" nas ")
+            words = shlex.split(rest, comments=True) if ours else []
+            if words and words != ["--help"]:
+                yield [word for last, word in pairwise(["", *words]) if word != "…" or last.startswith("--")]
+
+
+def parse(name: str, *arguments: str) -> None:
+    """Parse a command as it is written, without what it asks for; its last option may lack the value."""
+    command = COMMANDS[name]
+    valued = {name for option in command.params if not getattr(option, "is_flag", False) for name in option.opts}
+    completed = [*arguments, "value"] if arguments and arguments[-1] in valued else list(arguments)
+    _, left, _ = command.make_parser(command.context_class(command, info_name=name)).parse_args(completed)
+    assert left == [], f"{name} {arguments}: {left} is too much"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
 def test_every_command_and_option_on_a_page_is_there(page: Path) -> None:
-    for name, *arguments in commands(page):
-        command = COMMANDS[name]
-        parser = command.make_parser(command.context_class(command, info_name=name))
-        parser.parse_args(list(arguments))  # fails on an option that there is not
+    for words in commands(page.read_text()):
+        parse(*words)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("`nas serch --device cpu`", "serch"),
+        ("| `nas search --device cpu --latncy 2` |", "--latncy"),
+        ("```bash\npip install x && nas evaluate a b\n```", "is too much"),
+        ("`torchrun --nproc-per-node 2 $(which nas) train … --eposch 3`", "--eposch"),
+    ],
+)
+def test_a_command_that_is_not_there_is_found(text: str, message: str) -> None:
+    [words] = commands(text)
+    with pytest.raises(Exception, match=message):
+        parse(*words)
+
+
+def test_every_option_that_the_readme_names_alone_is_of_some_command() -> None:
+    spans = [" ".join(span.split()) for _, span in CODE.findall((ROOT / "README.md").read_text())]
+    named = {span.split()[0] for span in spans if span.startswith("--")}
+    known = {name for command in COMMANDS.values() for option in command.params for name in option.opts}
+    assert len(named) > 5 and named <= known
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
@@ -48,7 +85,7 @@ def test_what_a_page_imports_is_there(page: Path) -> None:
 
 
 def test_there_are_commands_to_look_at() -> None:
-    used = {words[0] for page in PAGES for words in commands(page)}
+    used = {words[0] for page in PAGES if page.name != "CHANGELOG.md" for words in commands(page.read_text())}
     assert set(COMMANDS) - used == set(), "a command that no page shows"
 
 
