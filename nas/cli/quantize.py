@@ -69,6 +69,19 @@ def quantize(
         int,
         typer.Option("--attempts", metavar="N", min=1, max=10_000, help="Configurations whose accuracy is counted."),
     ] = 60,
+    fine_tune: Annotated[
+        int,
+        typer.Option(
+            "--fine-tune",
+            metavar="EPOCHS",
+            min=0,
+            max=1000,
+            help="Train what was chosen at the end, as the integers compute it, on the training images.",
+        ),
+    ] = 0,
+    learning_rate: Annotated[
+        float, typer.Option("--learning-rate", metavar="R", min=0, help="Of that training, at its start.")
+    ] = 1e-3,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the results.")] = Path("nas-quantize"),
     seed: Seed = 0,
     json: Json = False,
@@ -83,6 +96,7 @@ def quantize(
     """
     from latency_tables import get_device
     from nas.compression.mixed import MixedPlan
+    from nas.compression.qat import Recipe
     from nas.errors import UsageError
     from nas.export import Progress
     from nas.export.quantize_report import report_content, summary_table
@@ -93,7 +107,16 @@ def quantize(
         raise UsageError("--mean and --std belong together; give both or neither")
     choice = ModelChoice(model, weights, resolution, _numbers("--mean", mean), _numbers("--std", std))
     search = MixedPlan(sensitivity=sensitivity, augmented=not plain, strategy=strategy, attempts=attempts, seed=seed)
-    job = QuantizeJob(choice, get_device(device), out, max_drop=max_drop, data=data, confident=confident, search=search)
+    job = QuantizeJob(
+        choice,
+        get_device(device),
+        out,
+        max_drop=max_drop,
+        data=data,
+        confident=confident,
+        search=search,
+        tuning=Recipe(fine_tune, learning_rate) if fine_tune else None,
+    )
     with progress_on(quiet) as display:
         found = run_quantize(job, Progress(display.listener, display.note))
     content = report_content(found, search)

@@ -96,6 +96,7 @@ def _measured(one: Finalist, plain: float) -> dict[str, Any]:
     attempt, timing = one.attempt, one.timing
     return {
         "int8": _bits(one.mask),
+        "stage": attempt.stage if attempt else None,
         "accuracy": attempt.accuracy if attempt else None if any(one.mask) else plain,
         "change": asdict(attempt.change) if attempt else None,
         "latency_ms": timing.latency_ms,
@@ -158,14 +159,16 @@ def report_lines(content: dict[str, Any]) -> list[str]:
 
 def summary_table(content: dict[str, Any]) -> list[str]:
     """Return the lines of the table of what was measured."""
-    chosen, rows = content["chosen"]["int8"], []
+    rows = []
     for one in content["measured"]:
         count = one["int8"].count("1")
         name = "fp32" if not count else f"int8 in {count} of {len(one['int8'])} layers"
+        chosen = all(one[key] == content["chosen"][key] for key in ("int8", "stage"))
+        name += ", fine-tuned" if one["stage"] == "fine-tuned" else ""
         accuracy = "" if one["accuracy"] is None else f"{100 * one['accuracy']:.2f}"
         interval = f"{one['latency_ms']:.4f} ({one['ci_low_ms']:.4f} to {one['ci_high_ms']:.4f})"
         rows.append((
-            f"**{name}, chosen**" if one["int8"] == chosen else name, accuracy,
+            f"**{name}, chosen**" if chosen else name, accuracy,
             "" if one["change"] is None else _change(one["change"]), interval, one["quality"],
         ))  # fmt: skip
     return _table(("configuration", "accuracy %", "change, points", "latency ms", "timing"), rows)

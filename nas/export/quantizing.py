@@ -21,6 +21,7 @@ from nas.compression import RANGE_IMAGES, Session, activation_ranges, correct_im
 from nas.compression.layers import layered
 from nas.compression.mixed import MixedPlan, MixedResult, check_drop, search_mixed
 from nas.compression.paired import Difference, paired_difference
+from nas.compression.qat import Recipe
 from nas.compression.timing import Reports, check_menu
 from nas.compression.trials import Correct, Trials, fusable_layers
 from nas.errors import DataError, UsageError
@@ -28,6 +29,7 @@ from nas.export.accuracy import matching_splits
 from nas.export.folder import new_folder
 from nas.export.progress import NO_PROGRESS, Progress
 from nas.export.quantize_report import write_report
+from nas.export.quantize_tuning import tuned
 from nas.export.sources import ModelChoice, Source, open_source
 from nas.files import write_bytes
 from supernets import ImageInfo, prepare
@@ -51,6 +53,7 @@ class QuantizeJob:
         confident: Whether the whole interval of the paired difference must be within ``max_drop``.
         loss_images: Calibration images behind losses and gradients.
         search: How precisions are searched.
+        tuning: How the chosen configuration is fine-tuned at the end, on training images; None leaves it as it is.
         plan: How latency is measured.
     """
 
@@ -62,6 +65,7 @@ class QuantizeJob:
     confident: bool = False
     loss_images: int = LOSS_IMAGES
     search: MixedPlan = field(default_factory=MixedPlan)
+    tuning: Recipe | None = None
     plan: MeasuringPlan = FULL
 
 
@@ -111,6 +115,8 @@ def run_quantize(job: QuantizeJob, progress: Progress = NO_PROGRESS) -> Quantize
             trials, job.max_drop, _measure(job, progress), reference=source.reference, plan=job.search,
             confident=job.confident, reports=Reports(progress.listener, progress.note),
         )  # fmt: skip
+        if job.tuning is not None and splits.train is not None:
+            result = tuned(result, splits.train, info, job.tuning, _measure(job, progress), job.search.seed, progress)
         searched = time.monotonic()
         test = _test(job.device, result, _counter(splits.test, source.resolution, info))
         found = Quantized(
@@ -136,8 +142,14 @@ def _open(job: QuantizeJob, progress: Progress) -> tuple[Source, Splits, ImageIn
     source = open_source(job.model, len(inspect_data(job.data).classes))
     report = progress.part("read images")
     if source.info is not None:
-        return source, matching_splits(job.data, source.info, source.resolution, report), source.info
-    splits = load_splits(job.data, size=source.resolution, channels=source.channels, progress=report)
+        return (
+            source,
+            matching_splits(job.data, source.info, source.resolution, report, need_train=job.tuning is not None),
+            source.info,
+        )
+    splits = load_splits(
+        job.data, size=source.resolution, channels=source.channels, need_train=job.tuning is not None, progress=report
+    )
     mean, std = source.mean or splits.mean, source.std or splits.std
     if not len(mean) == len(std) == source.channels or min(std) <= 0:
         raise UsageError(

@@ -13,6 +13,7 @@ from latency_tables.bitfusion import BitFusion
 from latency_tables.simulated import SimulatedDevice
 from nas.compression import MixedPlan, activation_ranges, quantize_mixed, quantized_convs
 from nas.compression.layers import layered
+from nas.compression.qat import Recipe
 from nas.compression.trials import fusable_layers
 from nas.errors import DataError, DeviceError, InfeasibleError, UsageError, VerificationError
 from nas.export import Progress, save_bundle, sources
@@ -77,6 +78,27 @@ def test_a_bundle_is_quantized_as_it_is_stored(tmp_path: Path) -> None:
     choice, data = ModelChoice(str(tmp_path / "bundle")), str(tiny.images)
     found = run_quantize(QuantizeJob(choice, steep_device(), tmp_path / "out", max_drop=0.5, data=data, search=PLAN))
     assert found.result.trials.graph.layers[0].name == "stem.conv" and found.info == supernet.info
+
+
+def test_what_was_chosen_is_fine_tuned_at_the_end(folder: Path, tmp_path: Path) -> None:
+    found = run_quantize(job(folder, tmp_path / "out", tuning=Recipe(2, 0.03)))
+    report = read_json(tmp_path / "out" / "report.json", "quantize-report", 1)
+    before = next(one for one in report["measured"] if one["int8"] == report["chosen"]["int8"])
+    assert report["chosen"]["stage"] == "fine-tuned" and before["stage"] != "fine-tuned"
+    assert report["chosen"]["accuracy"] >= before["accuracy"]
+    assert (tmp_path / "out" / "model.onnx").read_bytes() == found.result.chosen.model
+    assert len({one.model for one in found.result.measured}) == len(found.result.measured)
+    assert "fine-tuned, chosen**" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_fp32_is_not_fine_tuned_and_a_worse_network_is_not_kept(folder: Path, tmp_path: Path) -> None:
+    notes: list[str] = []
+    asked = job(folder, tmp_path / "a", tuning=Recipe(1, 1e-3))
+    dear = SimulatedDevice(costs=replace(steep_device()._costs, quantize_element_ns=1e6, mac_int8_ns=9.0))
+    found = run_quantize(replace(asked, device=dear), Progress(note=notes.append))
+    assert not any(found.result.chosen.mask) and "fp32 was chosen; there is nothing to fine-tune" in notes
+    found = run_quantize(job(folder, tmp_path / "b", tuning=Recipe(1, 30.0)))
+    assert found.result.attempts[-1].stage == "fine-tuned" and found.result.chosen.attempt.stage != "fine-tuned"
 
 
 def test_an_impossible_target_says_the_best_reachable(folder: Path, tmp_path: Path) -> None:
