@@ -26,6 +26,8 @@ Floats = NDArray[np.float64]
 
 PROBES = 3
 """Prefixes beyond the longest that met the target."""
+PATIENCE = 4
+"""Changes that local search tries before it gives up."""
 BUDGET_STEPS = 8
 """Latency budgets that CLADO's program is solved for."""
 
@@ -65,12 +67,16 @@ def bisection(question: Question) -> None:
 
 
 def local_search(question: Question, mask: Mask) -> None:
-    """Follow changes of one or two layers that are predicted to be faster, as long as one meets the target.
+    """Follow changes of one or two layers that are predicted to be faster and meet the target.
 
-    They are tried in the order of how much sensitivity each adds for a millisecond that it saves.
+    They are tried in the order of how much sensitivity each adds for a millisecond that it saves; ``PATIENCE`` that
+    fail in a row end it.
     """
-    while better := next((move for move in _moves(question, mask) if question.attempts.meets(move, "swap")), None):
+    better: Mask | None = mask
+    while better is not None:
         mask = better
+        promising = _moves(question, mask)[:PATIENCE]
+        better = next((move for move in promising if question.attempts.meets(move, "swap")), None)
 
 
 def _moves(question: Question, mask: Mask) -> list[Mask]:
