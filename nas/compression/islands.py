@@ -17,6 +17,8 @@ Floats = NDArray[np.float64]
 
 SAMPLES = 24
 """Configurations that are measured, besides fp32 and all of int8."""
+RUN = 6
+"""Layers in a row that a configuration is changed by at once."""
 RIDGE = 1e-3
 """Of features scaled to 1."""
 
@@ -83,6 +85,30 @@ class IslandLatency:
         """Return the milliseconds of a configuration."""
         saved = float(self.gains[np.array(mask)].sum())
         return self.fp32_ms - saved + float(boundary_features(self.graph, mask) @ self.prices)
+
+
+def fastest_within(latency: IslandLatency, most: Mask) -> Mask:
+    """Return the configuration that is predicted to be the fastest of those whose int8 layers are among ``most``.
+
+    Found by descent from ``most``: runs of neighbouring layers leave int8 or come back, the best change first. Layers
+    that gain too little to pay for their boundaries are left out so, and all of them where none pays.
+    """
+    count = len(most)
+    runs = [(start, start + length) for length in range(1, RUN + 1) for start in range(count - length + 1)] + [
+        (0, count)
+    ]
+    best, now = most, latency.predict(most)
+    while True:
+        moves = {
+            best[:start] + fill + best[stop:]
+            for start, stop in runs
+            for fill in ((False,) * (stop - start), most[start:stop])
+        }
+        priced = [(latency.predict(move), move) for move in moves - {best}]
+        after, move = min(priced, default=(now, best))
+        if after >= now - 1e-9 * abs(now):
+            return best
+        best, now = move, after
 
 
 def fit_islands(graph: LayeredGraph, masks: Sequence[Mask], latencies_ms: Sequence[float]) -> IslandLatency:

@@ -146,9 +146,13 @@ def search_mixed(
     latency = fit_latency(trials, measure, plan, rng, reports)
     attempts = Attempts(trials, target, plan.attempts, reports.part("search"))
     mixed_strategy(plan.strategy)(Question(order, latency, attempts, losses))
+    worthwhile = bool(attempts.history)
+    attempts.meets(trials.possible, "int8 throughout")
     good = sorted((one for one in attempts.history if one.meets), key=lambda one: latency.predict(one.mask))
-    if not good:
+    if worthwhile and not good:
         raise InfeasibleError(_best_reachable(attempts, target))
+    if not worthwhile:
+        reports.note("int8 is not predicted to be faster than fp32 here, in whatever layers")
     measured = _measure(trials, good[: plan.finalists], attempts, measure)
     chosen, checks = _choose(trials, measured, reference, reports)
     return MixedResult(trials, target, order, latency, tuple(attempts.history), measured, chosen, checks)

@@ -1,7 +1,8 @@
 """Which configurations are tried, in search of the fastest that is accurate enough.
 
     bisection  the longest prefix of an order that meets the target, probes beyond it (accuracy need not be monotone),
-               then local search by predicted latency; after Schaefer et al. (2023)
+               then local search by predicted latency; after Schaefer et al. (2023). Of each prefix those layers are
+               left in fp32 that do not pay for their boundaries, so that only what is worth deploying is tried
     greedy     the layers of the order one by one, each kept if the target is still met; for comparison
     clado      the quadratic program of CLADO (Deng et al., 2023) at latency budgets that are bisected
 
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.compression.clado import solve_program
-from nas.compression.islands import IslandLatency
+from nas.compression.islands import IslandLatency, fastest_within
 from nas.compression.layers import Mask
 from nas.compression.order import Order
 from nas.compression.trials import Attempts
@@ -52,18 +53,21 @@ class Question:
 
 def bisection(question: Question) -> None:
     """Bisect the order, probe beyond, and improve the best by single changes and swaps."""
-    order, attempts = question.order, question.attempts
-    longest = len(order.places)
+    attempts, longest = question.attempts, len(question.order.places)
+
+    def prefix(length: int) -> Mask:
+        return fastest_within(question.latency, question.order.prefix(length))
+
     low, high = 0, longest + 1  # the empty prefix is fp32
     middle = longest
     while high - low > 1:
-        low, high = (middle, high) if attempts.meets(order.prefix(middle), "bisection") else (low, middle)
+        low, high = (middle, high) if attempts.meets(prefix(middle), "bisection") else (low, middle)
         middle = (low + high) // 2
     best = low
     for length in range(low + 2, min(low + 1 + PROBES, longest) + 1):
-        if attempts.meets(order.prefix(length), "probe"):
+        if attempts.meets(prefix(length), "probe"):
             best = length
-    local_search(question, order.prefix(best))
+    local_search(question, prefix(best))
 
 
 def local_search(question: Question, mask: Mask) -> None:

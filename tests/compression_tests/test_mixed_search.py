@@ -10,7 +10,14 @@ from small_classifier import small_classifier
 
 from nas.compression import HOST, Ranges
 from nas.compression.clado import project_psd, solve_program
-from nas.compression.islands import IslandLatency, boundary_features, fit_islands, layer_features, sample_masks
+from nas.compression.islands import (
+    IslandLatency,
+    boundary_features,
+    fastest_within,
+    fit_islands,
+    layer_features,
+    sample_masks,
+)
 from nas.compression.layers import Layer, LayeredGraph, Mask
 from nas.compression.mixed_search import Question, bisection, clado, greedy, local_search, mixed_strategy
 from nas.compression.order import plain_order
@@ -159,6 +166,20 @@ def test_the_latency_model_finds_the_prices_that_made_the_latencies() -> None:
     assert latency.error < 0.02
     for mask in product((False, True), repeat=6):
         assert latency.predict(mask) == pytest.approx(true(mask), rel=0.03)
+
+
+def test_layers_that_do_not_pay_for_their_boundaries_are_left_out() -> None:
+    graph = small_classifier().graph
+    gains = np.array([0.5, 3.0, 3.0, 0.1, 0.5, -1.5])
+    cheap = IslandLatency(graph, 10.0, gains, np.zeros(4), 0.0)
+    assert fastest_within(cheap, (True,) * 6) == (True, True, True, True, True, False)
+    assert fastest_within(cheap, (True, False, True, False, False, True)) == (True, False, True, False, False, False)
+    dear = IslandLatency(graph, 10.0, gains, np.array([1.0, 0, 1.0, 0]), 0.0)
+    assert fastest_within(dear, (True,) * 6) == min(
+        product((False, True), repeat=6), key=lambda mask: (dear.predict(mask), sum(mask))
+    )
+    hopeless = IslandLatency(graph, 10.0, -np.ones(6), np.zeros(4), 0.0)
+    assert not any(fastest_within(hopeless, (True,) * 6))
 
 
 def test_layers_that_do_not_run_in_integers_are_in_no_sample() -> None:
