@@ -140,8 +140,8 @@ def search_mixed(
     """
     check_drop(max_drop)
     rng = np.random.default_rng(plan.seed)
-    every: Mask = (False,) * len(trials.possible)
-    target = Target(trials.correct(every), max_drop, confident)
+    plain: Mask = (False,) * len(trials.possible)
+    target = Target(trials.correct(plain), max_drop, confident)
     order, losses = find_order(trials, plan, rng, reports)
     latency = fit_latency(trials, measure, plan, rng, reports)
     attempts = Attempts(trials, target, plan.attempts, reports.part("search"))
@@ -162,7 +162,8 @@ def find_order(
     trials: Trials, plan: MixedPlan, rng: np.random.Generator, reports: Reports = SILENT
 ) -> tuple[Order, np.ndarray]:
     """Return the order of the layers, and the losses by layers and pairs, zero where they were not needed."""
-    scores = _scores(trials, plan, rng, reports)
+    reports.note(f"sensitivity of {len(trials.possible)} layers by {plan.sensitivity}")
+    scores = sensitivities(plan.sensitivity, trials, rng)
     pairwise = plan.augmented or plan.strategy == "clado"
     if not pairwise:
         return plain_order(scores, trials.possible), np.zeros((len(scores), len(scores)))
@@ -170,11 +171,6 @@ def find_order(
     pairs = interactions(trials, singles, plan.reach, reports.part("pairs"))
     order = augmented_order(scores, singles, pairs, trials) if plan.augmented else plain_order(scores, trials.possible)
     return order, pairs + np.diag(singles)
-
-
-def _scores(trials: Trials, plan: MixedPlan, rng: np.random.Generator, reports: Reports) -> np.ndarray:
-    reports.note(f"sensitivity of {len(trials.possible)} layers by {plan.sensitivity}")
-    return sensitivities(plan.sensitivity, trials, rng)
 
 
 def fit_latency(
