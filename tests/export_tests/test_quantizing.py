@@ -147,7 +147,7 @@ def test_a_finalist_that_fails_its_gates_is_left_out(folder: Path, tmp_path: Pat
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("nas.export.quantizing.open_source", mixed)
-        with pytest.raises(VerificationError, match=r"gate A: the fp32 graph's logits differ from torch's"):
+        with pytest.raises(VerificationError, match=r"gate A: the graph's logits in fp32 differ from torch's"):
             run_quantize(base)
 
 
