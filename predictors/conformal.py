@@ -4,8 +4,11 @@ The radius is a quantile of absolute errors with the correction for their number
 kind of network is within it with at least the asked probability. Errors are on whichever scale the predictor's are
 even: fractions for accuracy, logarithms for latency.
 
-For accuracy the split is one: networks that nothing else was fitted to. For latency, where measurements are dear, it is
-made fold by fold, and the errors of all folds are taken together (cross-conformal; Vovk, 2015).
+That holds of one split, of networks that nothing else was fitted to or chosen by: accuracy's. For latency, where
+measurements are dear, the split is made fold by fold and the errors of all folds are taken together, around a fit to all
+networks. Of that nothing is guaranteed without further assumptions; its like, cross-conformal sets (Vovk, 2015) and CV+
+(Barber et al., 2021), cover at least 1 - 2a, not 1 - a, but for a term in the number of networks and folds. So
+calibrations of latency count how often networks held out are covered.
 """
 
 import math
@@ -19,7 +22,7 @@ LEVEL = 0.9
 
 
 def conformal_radius(errors: ArrayLike, level: float = LEVEL) -> float:
-    """Return the radius of the interval that covers the next error with probability ``level``.
+    """Return the radius of the interval that covers the next error, of the same kind, with probability ``level``.
 
     Args:
         errors: Errors ``(n,)``, signed or not, on networks that were not fitted to.

@@ -8,8 +8,13 @@ Three sorts of candidates, each fitted to the same few measurements:
   (one removes dead branches, another does not), so there is one such candidate for each graph G that may be run.
 
 The one with the least error on networks left out, one at a time, is taken; whatever a candidate chooses inside itself,
-such as the proxy, it chooses anew without that network. Those errors are also what the conformal interval is made of.
-No sort is best on all published devices (``experiments/few_shot``).
+such as the proxy, it chooses anew without that network. No sort is best on all published devices
+(``experiments/few_shot``).
+
+The least of several errors flatters, so the interval is of others: of networks left out in folds, of the choice too.
+Its radius is their conformal quantile, but the interval is around the fit to all networks, and such intervals cover 90 %
+only where the fit hardly depends on any one fold; without that nothing is guaranteed (Barber et al., 2021, "Predictive
+inference with the jackknife+"). How often they cover on published devices is in ``experiments/few_shot``.
 
 Every candidate is a power of a weighted sum of columns, and the power is 1 but for a proxy. So where the columns are
 tables of a space, the result is one table (``latency_tables.features.weighted_sum``) and predicts as fast as any.
@@ -17,6 +22,7 @@ tables of a space, the result is one table (``latency_tables.features.weighted_s
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +40,8 @@ CONSTANT = "constant"
 WORST = 0.5  # a log error counts as this much at most: one wild measurement shall not decide
 HUBER, REWEIGHTINGS = 1.5, 5
 LEAST_EXPONENT = 0.05  # a device that says less than this of the new one is no proxy
+MOST_EXPONENT = 4.0  # nor is one that varies so much less than the new one: beyond, noise is what is magnified
+FOLDS = 10  # of the choice and the fit together
 LEAST_MS = 1e-9
 
 
@@ -87,18 +95,18 @@ Fit = Callable[[Known, Floats], Mixture]
 
 @dataclass(frozen=True, eq=False)
 class FewShot:
-    """The candidate that was taken, and how all of them did on networks left out.
+    """The candidate that was taken, and how networks left out were predicted.
 
     Attributes:
         chosen: The candidate, fitted to all networks.
-        errors: Mean absolute log error on networks left out, by sort of candidate, the least first.
-        left_out: Of the chosen, each network's prediction without it, ``(n,)`` with intervals.
+        errors: Mean absolute log error on networks left out, by sort of candidate, the least first: what chose.
+        left_out: Each network's milliseconds by what is chosen and fitted without its fold, ``(n,)``.
         radius: Half-width of the 90 % interval in logarithms.
     """
 
     chosen: Mixture
     errors: Mapping[str, float]
-    left_out: Prediction
+    left_out: Floats
     radius: float
 
     def predict(self, known: Known) -> Prediction:
@@ -118,13 +126,10 @@ def few_shot(known: Known, ms: Floats) -> FewShot:
     fits = _candidates(known)
     if not fits:
         raise UsageError("nothing is known of the networks: neither another device's latencies nor what they compute")
-    unseen = {name: _left_out(fit, known, ms) for name, fit in fits.items()}
-    errors = {name: float(np.minimum(np.abs(np.log(ms / seen)), WORST).mean()) for name, seen in unseen.items()}
-    order = sorted(errors, key=errors.__getitem__)
-    best = order[0]
-    radius = conformal_radius(np.log(ms / unseen[best]))
-    left_out = _interval(unseen[best], radius)
-    return FewShot(fits[best](known, ms), {name: errors[name] for name in order}, left_out, radius)
+    errors = _errors(fits, known, ms, np.arange(len(ms)))
+    left_out = _unseen(partial(_best, fits), known, ms, np.arange(len(ms)) % FOLDS)
+    radius = conformal_radius(np.log(ms / left_out))
+    return FewShot(fits[next(iter(errors))](known, ms), errors, left_out, radius)
 
 
 def _candidates(known: Known) -> dict[str, Fit]:
@@ -132,13 +137,26 @@ def _candidates(known: Known) -> dict[str, Fit]:
     return fits | {f"fresh {graph}": _fresh(graph) for graph in known.amounts}
 
 
-def _left_out(fit: Fit, known: Known, ms: Floats) -> Floats:
-    """Return each network's milliseconds by the candidate fitted to the others."""
-    everyone, unseen = np.arange(len(ms)), np.empty(len(ms))
-    for one in everyone:
-        rest = everyone != one
-        mixture = fit(known.rows(rest), ms[rest])
-        unseen[one] = mixture.predict(_columns(mixture, known.rows(~rest)))[0]
+def _errors(fits: Mapping[str, Fit], known: Known, ms: Floats, folds: NDArray[np.intp]) -> dict[str, float]:
+    """Return the candidates' mean absolute log errors on networks left out, the least first."""
+    sizes = {name: np.abs(np.log(ms / _unseen(fit, known, ms, folds))) for name, fit in fits.items()}
+    errors = {name: float(np.minimum(size, WORST).mean()) for name, size in sizes.items()}
+    return dict(sorted(errors.items(), key=lambda one: one[1]))
+
+
+def _best(fits: Mapping[str, Fit], known: Known, ms: Floats) -> Mixture:
+    """Return the candidate that is best on networks left out, fitted to all."""
+    best = next(iter(fits if len(fits) == 1 else _errors(fits, known, ms, np.arange(len(ms)) % FOLDS)))
+    return fits[best](known, ms)
+
+
+def _unseen(fit: Fit, known: Known, ms: Floats, folds: NDArray[np.intp]) -> Floats:
+    """Return each network's milliseconds by what is fitted without its fold, ``(n,)``."""
+    unseen = np.empty(len(ms))
+    for fold in np.unique(folds):
+        held = folds == fold
+        mixture = fit(known.rows(~held), ms[~held])
+        unseen[held] = mixture.predict(_columns(mixture, known.rows(held)))
     return unseen
 
 
@@ -176,7 +194,7 @@ def _log_affine(known: Floats, wanted: Floats) -> tuple[float, float, float]:
         middle, target = np.average(known, weights=row_weights), np.average(wanted, weights=row_weights)
         spread = float(row_weights @ (known - middle) ** 2)
         slope = float(row_weights @ ((known - middle) * (wanted - target))) / max(spread, 1e-12)
-        slope = max(slope, LEAST_EXPONENT)
+        slope = min(max(slope, LEAST_EXPONENT), MOST_EXPONENT)
         offset = float(target - slope * middle)
         residual = np.abs(offset + slope * known - wanted)
         deviation = max(1.4826 * float(np.median(residual)), 1e-6)
