@@ -1,13 +1,7 @@
 """Calibrates a device: measures networks of a space for about a minute, fits a predictor, and says how good it is.
 
     CACHE/calibrations/<device>-<space>-<key>/
-        networks.csv                 every measured network, appended batch by batch
-        predictor.json               radius and correction
-        predictor_table.csv, .json   the latency table and what it is of
-        report.json                  written last, with the hashes of the others: a calibration with a report is whole
-        calibration.png              the report's picture, drawn when it is first asked for
-    CACHE/calibrations/.<the same>.new/
-                                     one that is measured anew: it takes the other's place when it is whole
+        calibration.png   the report's picture, drawn when it is first asked for; the rest as in ``calibration_files``
 
 The key is a hash of the device's fingerprint (hardware, runtime, version, threads), the space's choices, the channels
 and the classes. Whatever differs makes another folder, and a calibration whose files say otherwise is refused;
@@ -16,7 +10,6 @@ and the classes. Whatever differs makes another folder, and a calibration whose 
 
 import hashlib
 import json
-import shutil
 from dataclasses import dataclass, replace
 from glob import escape
 from pathlib import Path
@@ -27,8 +20,8 @@ from latency_tables.device import Note
 from latency_tables.fingerprint import differences
 from latency_tables.table import MEND, LatencyTable, read_identity
 from nas.errors import FileFormatError, UsageError
-from nas.files import cache_dir, exists, read_json, sha256, write_json
-from nas.writing import writing
+from nas.files import cache_dir, exists
+from predictors.calibration_files import NETWORKS, PREDICTOR, REPORT, read_report, take_place, under_way, write_report
 from predictors.calibration_job import CalibrationJob, CalibrationPlan, Listener
 from predictors.calibration_report import CalibrationReport
 from predictors.latency import LatencyPredictor, table_path
@@ -38,8 +31,7 @@ SCHEMA = "hwnas calibration"
 SCHEMA_VERSION = 4
 
 KEY_DIGITS = 12
-NETWORKS, PREDICTOR, REPORT, PICTURE = "networks.csv", "predictor.json", "report.json", "calibration.png"
-HASHED = (PREDICTOR, "predictor_table.json", "predictor_table.csv")
+PICTURE = "calibration.png"
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +90,8 @@ def load_calibration(device: Device, space: SearchSpace, *, channels: int, class
     if not exists(folder / REPORT):
         return None
     try:
-        report = _read_report(folder)
+        path = folder / REPORT
+        report = CalibrationReport.from_dict(read_report(folder, SCHEMA, SCHEMA_VERSION), str(path))
         predictor = LatencyPredictor.load(folder / PREDICTOR, space)
         _check_identity(table_path(folder / PREDICTOR).with_suffix(".json"), report, device, Images(channels, classes))
     except FileFormatError as error:
@@ -106,31 +99,6 @@ def load_calibration(device: Device, space: SearchSpace, *, channels: int, class
             raise
         raise FileFormatError(f"{error}; {MEND}") from error
     return Calibration(predictor, report, folder, reused=True)
-
-
-def _write_report(folder: Path, report: CalibrationReport) -> None:
-    sealed = {"files": {name: sha256(folder / name) for name in HASHED}, "report": report.to_dict()}
-    write_json(folder / REPORT, SCHEMA, SCHEMA_VERSION, {**sealed, "sha256": _hash(sealed)})
-
-
-def _read_report(folder: Path) -> CalibrationReport:
-    """Return the report, after checking its own hash and those of the files beside it."""
-    path = folder / REPORT
-    content = read_json(path, SCHEMA, SCHEMA_VERSION)
-    sealed = {name: content.get(name) for name in ("files", "report")}
-    hashes = {path: (_hash(sealed), content.get("sha256"))}
-    files, report = sealed["files"], sealed["report"]
-    if not isinstance(files, dict) or files.keys() != set(HASHED) or not isinstance(report, dict):
-        raise FileFormatError(f"{path}: it does not hold a report and the hashes of {', '.join(HASHED)}")
-    hashes |= {folder / name: (sha256(folder / name), files[name]) for name in HASHED}
-    for file, (found, recorded) in hashes.items():
-        if found != recorded:
-            raise FileFormatError(f"{file}: its SHA-256 is {found}, not the recorded {recorded}")
-    return CalibrationReport.from_dict(report, str(path))
-
-
-def _hash(content: object) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _check_identity(path: Path, report: CalibrationReport, device: Device, images: Images) -> None:
@@ -211,43 +179,16 @@ def calibrate(
         return found
     folder = calibration_folder(device, space, channels=channels, classes=classes)
     with device.exclusively(note):
-        _take_place(folder)  # of one that was killed while it did
+        take_place(folder)  # of one that was killed while it did
         found = None if fresh else load_calibration(device, space, channels=channels, classes=classes)
         if found is not None:  # made by another process while this one waited
             return found
-        under_way = _under_way(folder)
-        predictor, report = CalibrationJob(device, space, images, under_way / NETWORKS, plan, progress or _silent).run()
-        predictor.save(under_way / PREDICTOR, device.describe())
-        _write_report(under_way, report)
-        _take_place(folder)
+        new = under_way(folder)
+        predictor, report = CalibrationJob(device, space, images, new / NETWORKS, plan, progress or _silent).run()
+        predictor.save(new / PREDICTOR, device.describe())
+        write_report(new, SCHEMA, SCHEMA_VERSION, report.to_dict())
+        take_place(folder)
         return Calibration(predictor, report, folder, reused=False)
-
-
-def measured_so_far(device: Device, space: SearchSpace, *, channels: int, classes: int) -> Path | None:
-    """Return the file of what a calibration that was cut short has measured, or None where it has not begun."""
-    path = _under_way(calibration_folder(device, space, channels=channels, classes=classes)) / NETWORKS
-    return path if exists(path) else None
-
-
-def _under_way(folder: Path) -> Path:
-    """Return where to measure: beside a finished calibration, which stays in use until there is a new one."""
-    return _anew(folder) if exists(folder / REPORT) else folder
-
-
-def _anew(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.new")
-
-
-def _take_place(folder: Path) -> None:
-    """Let a whole calibration that was measured anew take the place of the one before; none of them is ever in part."""
-    if exists(_anew(folder) / REPORT):
-        old = folder.with_name(f".{folder.name}.old")
-        with writing(folder):
-            shutil.rmtree(old, ignore_errors=True)
-            if exists(folder):
-                folder.rename(old)
-            _anew(folder).rename(folder)
-            shutil.rmtree(old, ignore_errors=True)
 
 
 def _silent(stage: str, done: int, total: int) -> None:

@@ -1,8 +1,9 @@
 """Calibrates a device from a few measured networks and the tables of other devices (``few_shot``).
 
-    CACHE/few-shot/<device>-<space>-<key>/
-        predictor.json, predictor_table.csv, .json   as of a whole calibration
-        report.json                                  written last, with the hashes of the others
+    CACHE/few-shot/<device>-<space>-<key>/   as in ``calibration_files``
+
+Measured networks are kept batch by batch, so that one that is cut short goes on where it was. A measurement that is
+noisy is repeated once, and the steadier of the two counts.
 
 It takes seconds where a whole calibration takes minutes, and is as good as what is known of other devices.
 """
@@ -20,21 +21,23 @@ from latency_tables.costs import Images
 from latency_tables.design import spread_networks
 from latency_tables.device import Note
 from latency_tables.features import NETWORK, cost_features, weighted_sum
-from latency_tables.measurement import Floats
+from latency_tables.measurement import NOISY, Floats
+from latency_tables.rows import MeasuredRow, append_rows, genes_of, latencies_of, measured_row, read_rows
 from latency_tables.table import MEND
 from nas.errors import FileFormatError, UsageError
-from nas.files import cache_dir, exists, read_json, sha256, write_json
-from predictors.calibration import HASHED, PREDICTOR, REPORT, calibration_folder
-from predictors.calibration_job import JUDGING, STAGE, Listener
-from predictors.calibration_report import LatencyErrors
+from nas.files import cache_dir, exists
+from predictors.calibration import calibration_folder
+from predictors.calibration_files import NETWORKS, PREDICTOR, REPORT, read_report, take_place, under_way, write_report
+from predictors.calibration_job import JUDGING, REPEAT, SPREAD, STAGE, Listener
 from predictors.few_shot import CONSTANT, FEWEST, FewShot, Known, few_shot
-from predictors.few_shot_report import FewShotReport
+from predictors.few_shot_report import FewShotReport, LeftOutErrors
 from predictors.known_devices import known_tables
 from predictors.latency import LatencyPredictor
 from search_spaces import Genes, SearchSpace
 
-SCHEMA, SCHEMA_VERSION = "hwnas few-shot calibration", 1
+SCHEMA, SCHEMA_VERSION = "hwnas few-shot calibration", 2
 MOST = 100  # networks; from there on a whole calibration is the better use of time
+TOGETHER = 10  # networks built and timed in one run: what memory holds, and what an interruption loses
 OWN = "table"  # the candidate of the device's own
 
 
@@ -96,11 +99,13 @@ def load_few_shot(device: Device, space: SearchSpace, *, channels: int, classes:
     folder = few_shot_folder(device, space, channels=channels, classes=classes)
     if not exists(folder / REPORT):
         return None
-    content = read_json(folder / REPORT, SCHEMA, SCHEMA_VERSION)
-    if content.get("files") != {name: sha256(folder / name) for name in HASHED}:
-        raise FileFormatError(f"{folder / REPORT}: a file beside it is not the recorded one; {MEND}")
-    report = FewShotReport.from_dict(content.get("report", {}), str(folder / REPORT))
-    return FewShotCalibration(LatencyPredictor.load(folder / PREDICTOR, space), report, folder, reused=True)
+    try:
+        report = FewShotReport.from_dict(read_report(folder, SCHEMA, SCHEMA_VERSION), str(folder / REPORT))
+        return FewShotCalibration(LatencyPredictor.load(folder / PREDICTOR, space), report, folder, reused=True)
+    except FileFormatError as error:
+        if MEND in str(error):
+            raise
+        raise FileFormatError(f"{error}; {MEND}") from error
 
 
 def calibrate_few(
@@ -117,15 +122,17 @@ def calibrate_few(
 ) -> FewShotCalibration:
     """Return the few-shot calibration of ``device``: the one in the cache if it is of as many networks, or a new one.
 
+    One that was cut short is continued.
+
     Args:
         device: What is measured.
         space: The space, with the device's menu.
         channels: Channels of the images.
         classes: Classes of the classifier.
         networks: How many are measured, ``FEWEST`` to ``MOST``.
-        fresh: Measure anew whatever there is.
+        fresh: Measure anew even if there is a finished one, which stays until the new one takes its place.
         seed: Decides the networks.
-        progress: Called with (stage, networks' timings done, expected in all).
+        progress: Called with (stage, networks measured, networks in all).
         note: Told when another process is measuring the device and must be waited for.
 
     Raises:
@@ -136,41 +143,116 @@ def calibrate_few(
     """
     if not FEWEST <= networks <= min(MOST, space.size):
         raise UsageError(f"{networks} networks of space {space.name!r}; allowed: {FEWEST} to {min(MOST, space.size)}")
-    found = None if fresh else load_few_shot(device, space, channels=channels, classes=classes)
-    if found is not None and found.report.networks == networks:
+
+    def known() -> FewShotCalibration | None:
+        found = None if fresh else load_few_shot(device, space, channels=channels, classes=classes)
+        return found if found is not None and found.report.networks == networks else None
+
+    if found := known():
         return found
-    begun, images = time.perf_counter(), Images(channels, classes)
-    genes = spread_networks(space, networks, np.random.default_rng(seed))
-    models = {str(number): timing_model(space, row, images, device.quantization) for number, row in enumerate(genes)}
-    tell: Listener = progress or _silent
-    measured = device.measure_many(
-        models, plan=JUDGING, seed=seed, note=note, progress=lambda done, total: tell(STAGE, done, total)
+    folder = few_shot_folder(device, space, channels=channels, classes=classes)
+    with device.exclusively(note):
+        take_place(folder)  # of one that was killed while it did
+        if found := known():  # made by another process while this one waited
+            return found
+        new, images = under_way(folder), Images(channels, classes)
+        genes = spread_networks(space, networks, np.random.default_rng(seed))
+        rows = measured_networks(device, space, images, genes, new / NETWORKS, progress or _silent)
+        predictor, report = _fitted(device, space, images, rows)
+        predictor.save(new / PREDICTOR, device.describe())
+        write_report(new, SCHEMA, SCHEMA_VERSION, report.to_dict())
+        take_place(folder)
+    return FewShotCalibration(predictor, report, folder, reused=False)
+
+
+def measured_networks(
+    device: Device, space: SearchSpace, images: Images, genes: Genes, path: Path, progress: Listener
+) -> list[MeasuredRow]:
+    """Measure networks, those that were noisy twice, and return the steadier row of each, in the order of ``genes``.
+
+    Args:
+        device: What is measured; the caller holds its lock.
+        space: What the networks are of.
+        images: What they are for.
+        genes: Canonical rows ``(n, num_genes)``.
+        path: The CSV of measured networks; what it holds is not measured again.
+        progress: Called with (stage, networks measured, networks in all).
+
+    Raises:
+        FileFormatError: The CSV is damaged.
+        DeviceError: The device cannot measure.
+        OutputError: The CSV cannot be written.
+    """
+    keys = [tuple(map(int, row)) for row in genes]
+    for role in (SPREAD, REPEAT):
+        while missing := _missing(role, keys, read_rows(path))[:TOGETHER]:
+            _measure(device, space, images, missing, role, path)
+            done = {row.genes for row in read_rows(path)}
+            progress(STAGE, sum(key in done for key in keys), len(keys))
+    best: dict[tuple[int, ...], MeasuredRow] = {}
+    for row in read_rows(path):
+        if row.genes not in best or _unsteadiness(row) < _unsteadiness(best[row.genes]):
+            best[row.genes] = row
+    return [best[key] for key in keys]
+
+
+def _missing(role: str, keys: list[tuple[int, ...]], rows: list[MeasuredRow]) -> list[tuple[int, ...]]:
+    """Return the networks to measure in a role: those that are not yet, or not yet again though they were noisy."""
+    noisy = {row.genes for row in rows if row.role == SPREAD and row.quality == NOISY}
+    done = {row.genes for row in rows if row.role == role}
+    return [key for key in keys if key not in done and (role == SPREAD or key in noisy)]
+
+
+def _unsteadiness(row: MeasuredRow) -> tuple[bool, float]:
+    return row.quality == NOISY, (row.ci_high_ms - row.ci_low_ms) / row.latency_ms
+
+
+def _measure(
+    device: Device, space: SearchSpace, images: Images, keys: list[tuple[int, ...]], role: str, path: Path
+) -> None:
+    """Measure networks in one run and append them to the file."""
+    rows, begun = read_rows(path), time.perf_counter()
+    models = {
+        " ".join(map(str, key)): timing_model(space, np.array(key, np.int8), images, device.quantization)
+        for key in keys
+    }
+    baseline = rows[0].baseline_ms if rows else None
+    measured = device.measure_many(models, plan=JUDGING, seed=len(rows), baseline_ms=baseline)
+    baseline, seconds = baseline or next(iter(measured.values())).reference_ms, time.perf_counter() - begun
+    append_rows(
+        path,
+        [
+            measured_row(role, key, one, baseline_ms=baseline, seconds=seconds / len(keys))
+            for key, one in zip(keys, measured.values(), strict=True)
+        ],
     )
-    ms = np.array([one.latency_ms for one in measured.values()])
-    sources = known_tables(device, space, images)
-    predictor, shot = fit_few(space, images, genes, ms, sources)
+
+
+def _fitted(
+    device: Device, space: SearchSpace, images: Images, rows: list[MeasuredRow]
+) -> tuple[LatencyPredictor, FewShotReport]:
+    """Fit to measured networks, and say how good that is."""
+    sources, ms = known_tables(device, space, images), latencies_of(rows)
+    predictor, shot = fit_few(space, images, genes_of(rows), ms, sources)
     report = FewShotReport(
         device=device.name,
         runtime=device.runtime,
         fingerprint=device.fingerprint,
         simulated=device.simulated,
         space=space.name,
-        networks=len(genes),
+        networks=len(rows),
+        noisy=float(np.mean([row.quality == NOISY for row in rows])),
         known=tuple(sources),
         chosen=shot.chosen.name,
         weights={name: weight for name, weight in shot.chosen.weights.items() if weight > 0},
         exponent=shot.chosen.exponent,
         errors=dict(shot.errors),
-        left_out=LatencyErrors.of(shot.left_out, ms),
+        left_out=LeftOutErrors.of(shot.left_out, ms),
         interval=float(np.expm1(shot.radius)),
-        reference_ms=next(iter(measured.values())).reference_ms,
-        seconds=round(time.perf_counter() - begun, 1),
+        reference_ms=rows[0].baseline_ms,
+        seconds=round(sum(row.seconds for row in rows), 1),
     )
-    folder = few_shot_folder(device, space, channels=channels, classes=classes)
-    predictor.save(folder / PREDICTOR, device.describe())
-    files = {name: sha256(folder / name) for name in HASHED}
-    write_json(folder / REPORT, SCHEMA, SCHEMA_VERSION, {"files": files, "report": report.to_dict()})
-    return FewShotCalibration(predictor, report, folder, reused=False)
+    return predictor, report
 
 
 def _silent(stage: str, done: int, total: int) -> None:

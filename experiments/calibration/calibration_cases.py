@@ -14,7 +14,8 @@ from latency_tables.costs import Images
 from latency_tables.design import distinct, spread_networks, without
 from latency_tables.measurement import Floats
 from latency_tables.rows import MeasuredRow, append_rows, genes_of, measured_row, read_rows
-from predictors.calibration import NETWORKS, Calibration, calibrate, load_calibration
+from predictors.calibration import Calibration, calibrate, load_calibration
+from predictors.calibration_files import NETWORKS
 from predictors.calibration_job import JUDGING
 from search_spaces import Genes, SearchSpace, get_space, make_space
 from search_spaces.space import RESOLUTION

@@ -53,8 +53,9 @@ def calibrate(
     from latency_tables.modelled_report import modelled_report
     from nas.export import Progress
     from nas.export.scoring import calibrated, open_supernet
-    from predictors.calibration import Calibration, measured_so_far
-    from predictors.few_calibration import FewShotCalibration, calibrate_few
+    from predictors.calibration import Calibration, calibration_folder
+    from predictors.calibration_files import measured_so_far
+    from predictors.few_calibration import FewShotCalibration, calibrate_few, few_shot_folder
     from search_spaces import device_menu, make_space
     from supernets import get_supernet
 
@@ -69,7 +70,8 @@ def calibrate(
     menu = make_space(preset, device_menu(preset.precisions, on.precisions))
 
     def kept() -> str:
-        path = measured_so_far(on, menu, channels=net.channels, classes=net.classes)
+        folder = calibration_folder if few is None else few_shot_folder
+        path = measured_so_far(folder(on, menu, channels=net.channels, classes=net.classes))
         return f"what was measured is kept in {path}; the same command goes on" if path else "nothing was measured yet"
 
     with kept_after_interrupt(kept), progress_on(quiet) as display:

@@ -13,7 +13,7 @@ from nas.errors import DeviceError, FileFormatError, OutputError, UsageError
 from nas.files import cache_dir, sha256
 from nas.lock import exclusive
 from predictors import calibration_changes, load_calibration
-from predictors.calibration import measured_so_far
+from predictors.calibration_files import measured_so_far
 from predictors.calibration_report import CalibrationReport
 from search_spaces import MBConvSpace
 
@@ -110,12 +110,12 @@ def test_a_report_without_hashes_is_refused(finished: Path, content: dict[str, o
 
 def test_one_that_is_measured_anew_stays_until_the_new_one_is_whole(finished: Path) -> None:
     before = {path.name: path.read_bytes() for path in finished.iterdir()}
-    assert measured_so_far(SimulatedDevice(), SPACE, **IMAGES) is None
+    assert measured_so_far(finished) is None
     with pytest.raises(KeyboardInterrupt):
         run(CountingDevice(stop_after=1), fresh=True)
     assert {path.name: path.read_bytes() for path in finished.iterdir()} == before
     assert run(SimulatedDevice()).reused
-    kept = measured_so_far(SimulatedDevice(), SPACE, **IMAGES)
+    kept = measured_so_far(finished)
     assert kept is not None and kept.exists() and kept.parent != finished
     with pytest.raises(UsageError, match=r"calibration of inf seconds; allowed: 0 to 1e\+06"):
         run(SimulatedDevice(), fresh=True, seconds=float("inf"))

@@ -6,18 +6,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_calibration import IMAGES, SPACE, run
+from tiny_calibration import IMAGES, SPACE, CountingDevice, run
 from tiny_space import tiny_space
 
-from latency_tables import LatencyTable, SimulatedDevice
+from latency_tables import LatencyTable, Measurement, SimulatedDevice
 from latency_tables.builder import timing_model
 from latency_tables.costs import Images
 from latency_tables.features import cost_features, weighted_sum
+from latency_tables.rows import read_rows
 from latency_tables.simulated import CostModel
 from latency_tables.table import TableIdentity
 from nas.errors import FileFormatError, UsageError
 from predictors import LatencyPredictor
-from predictors.few_calibration import FewShotCalibration, calibrate_few, fit_few, load_few_shot
+from predictors.calibration_files import measured_so_far
+from predictors.few_calibration import FewShotCalibration, calibrate_few, few_shot_folder, fit_few, load_few_shot
+from predictors.few_shot_report import FewShotReport
 from predictors.known_devices import known_tables
 from search_spaces import Genes, SearchSpace, get_space, make_space
 
@@ -80,16 +83,71 @@ def test_networks_are_in_the_form_of_int8_that_the_device_wants(monkeypatch: pyt
     assert forms == ["s8s8"] * 12
 
 
+def test_one_that_is_cut_short_keeps_what_it_measured_and_goes_on() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        few(CountingDevice(stop_after=1))
+    folder = few_shot_folder(CountingDevice(), SPACE, **IMAGES)
+    kept = measured_so_far(folder)
+    assert kept is not None and len(read_rows(kept)) == 10
+    before = kept.read_bytes()
+    resumed = CountingDevice()
+    found = few(resumed)
+    assert resumed.batches == [10] and found.report.networks == 20
+    assert (found.folder / "networks.csv").read_bytes().startswith(before)
+
+
+def test_one_made_anew_leaves_the_other_in_use_until_it_is_whole() -> None:
+    first = few(CountingDevice())
+    with pytest.raises(KeyboardInterrupt):
+        few(CountingDevice(stop_after=1), fresh=True)
+    again = load_few_shot(CountingDevice(), SPACE, **IMAGES)
+    assert again is not None and again.report == first.report and measured_so_far(first.folder) is not None
+
+
+class Unsteady(CountingDevice):
+    """Calls the first ``noisy`` networks of its first run noisy, and them twice as slow."""
+
+    def __init__(self, noisy: int, *, ever: bool = False) -> None:
+        super().__init__()
+        self.noisy, self.ever = noisy, ever
+
+    def measure_many(self, models, **options) -> dict[str, Measurement]:
+        found = super().measure_many(models, **options)
+        if self.ever or len(self.batches) == 1:
+            for name in list(found)[: self.noisy]:
+                slow = 2 * found[name].latency_ms
+                found[name] = replace(found[name], quality="noisy", latency_ms=slow, ci_high_ms=slow)
+        return found
+
+
+def test_a_noisy_measurement_is_repeated_and_what_stays_noisy_is_said() -> None:
+    device = Unsteady(3)
+    found = few(device)
+    assert device.batches == [10, 10, 3] and found.report.noisy == 0
+    stubborn = few(Unsteady(2, ever=True), fresh=True)
+    assert stubborn.report.noisy == pytest.approx(2 / 20) and "10% of them noisy" in stubborn.report.lines()[1]
+
+
+@pytest.mark.parametrize(("name", "value"), [("networks", "20"), ("errors", {"a": None}), ("known", [1])])
+def test_a_report_of_other_types_is_refused(name: str, value: object) -> None:
+    content = json.loads(json.dumps(few(new_device()).report.to_dict()))
+    assert FewShotReport.from_dict(content, "r").to_dict() == few(new_device()).report.to_dict()
+    with pytest.raises(FileFormatError, match=f"^r: {name} is .*; delete"):
+        FewShotReport.from_dict({**content, name: value}, "r")
+    with pytest.raises(FileFormatError, match=r"^r: left_out: mean is None; delete"):
+        FewShotReport.from_dict({**content, "left_out": {}}, "r")
+
+
 def test_what_is_damaged_is_refused() -> None:
     found = few(new_device())
     report = found.folder / "report.json"
     content = json.loads(report.read_text())
     report.write_text(json.dumps({**content, "report": {}}))
-    with pytest.raises(FileFormatError, match=r"report\.json: it is no report of a few-shot calibration"):
+    with pytest.raises(FileFormatError, match=r"report\.json: its SHA-256 is \w+, not the recorded \w+; delete"):
         few(new_device())
     report.write_text(json.dumps(content))
     (found.folder / "predictor.json").write_text("{}")
-    with pytest.raises(FileFormatError, match=r"report\.json: a file beside it is not the recorded one; delete"):
+    with pytest.raises(FileFormatError, match=r"predictor\.json: its SHA-256 is \w+, not the recorded \w+; delete"):
         few(new_device())
 
 
