@@ -6,8 +6,8 @@ even: fractions for accuracy, logarithms for latency.
 
 That holds of one split, of networks that nothing else was fitted to or chosen by: accuracy's. For latency, where
 measurements are dear, the split is made fold by fold, and the errors of all folds are taken together, around a fit to
-all networks. Of that nothing is guaranteed without further assumptions; its like, cross-conformal sets (Vovk, 2015) and CV+
-(Barber et al., 2021), cover at least 1 - 2a, not 1 - a, but for a term in the number of networks and folds. So
+all networks. Of that nothing is guaranteed without further assumptions; its like, cross-conformal sets (Vovk, 2015) and
+CV+ (Barber et al., 2021), cover at least 1 - 2a, not 1 - a, but for a term in the number of networks and folds. So
 calibrations of latency count how often networks held out are covered.
 """
 

@@ -13,8 +13,8 @@ such as the proxy, it chooses anew without that network. No sort is best on all 
 
 The least of several errors flatters, so the interval is of others: of networks left out in folds, of the choice too.
 Its radius is their conformal quantile, but the interval is around the fit to all networks, and such intervals cover
-90 % only where the fit hardly depends on any one fold; without that nothing is guaranteed (Barber et al., 2021, "Predictive
-inference with the jackknife+"). How often they cover on published devices is in ``experiments/few_shot``.
+90 % only where the fit hardly depends on any one fold; without that nothing is guaranteed (Barber et al., 2021,
+"Predictive inference with the jackknife+"). How often they cover on published devices is in ``experiments/few_shot``.
 
 Every candidate is a power of a weighted sum of columns, and the power is 1 but for a proxy. So where the columns are
 tables of a space, the result is one table (``latency_tables.features.weighted_sum``) and predicts as fast as any.
