@@ -134,6 +134,20 @@ class LatencyPredictor:
             mean = np.maximum(mean, np.float32(LEAST_MS)) ** np.float32(self.exponent)
         return Prediction(mean, mean * np.float32(np.exp(-radius)), mean * np.float32(np.exp(radius)))
 
+    def part(self, space: SearchSpace) -> "LatencyPredictor":
+        """Return the fitted predictor of a space that is this one with fewer sizes and precisions.
+
+        Raises:
+            UsageError: The predictor has not been fitted.
+            ValueError: The space has a choice that this one lacks.
+        """
+        table, radius = self._fitted()
+        found = LatencyPredictor(space, table.part(space), channels=self.images.channels, classes=self.images.classes)
+        found.exponent, found.radius = self.exponent, radius
+        if self.correction:
+            found._correct({name: self.correction[name] for name in (OFFSET, *count_features(space))})
+        return found
+
     def _fitted(self) -> tuple[LatencyTable, float]:
         if self.table is None or self.radius is None:
             raise UsageError("the latency predictor has not been fitted; call fit() or load() first")

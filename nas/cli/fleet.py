@@ -9,7 +9,7 @@ from nas.cli.search_report import CHOSEN, print_outcome, unmet
 from nas.errors import UsageError
 from nas.export import Outcome, SharedOutcome
 from nas.export.result import result_content
-from nas.export.shared import shared_content
+from nas.export.shared import MARGIN, shared_content
 
 SCHEMA, SCHEMA_VERSION = "fleet-result", 1
 
@@ -86,8 +86,13 @@ def _sentences(shared: SharedOutcome, out: Path) -> list[str]:
     lines = [*(f"{warning}." for warning in warnings), *(f"{name} is simulated, not measured." for name in simulated)]
     lines.append(f"ratio: latency over {against}: {own}; valid.: the lowest of the devices' files.")
     if shared.accuracy is not None:
-        lines.append(f"Equal accuracy: predicted {100 * shared.accuracy:.2f} % or more.")
+        lines.append(
+            f"Equal accuracy: predicted {100 * shared.accuracy:.2f} % or more, and measured within {100 * MARGIN:g} "
+            "point of each device's own best network."
+        )
     if shared.chosen is not None:
         worst = max(shared.chosen.ratios, key=shared.chosen.ratios.__getitem__)
         lines.append(f"Chosen: {shared.chosen.candidate.id}, at worst {shared.chosen.ratio:.3f} (on {worst}).")
+        if shared.accuracy is not None and shared.lacks(shared.chosen) > MARGIN:
+            lines.append(f"No finalist is as accurate: it lacks {100 * shared.lacks(shared.chosen):.2f} points.")
     return [*lines, f"In {', '.join(shared.precisions)}, which all execute. All results: {out}"]

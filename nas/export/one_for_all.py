@@ -14,6 +14,8 @@ What is minimised over candidates is the *ratio*
 
 Predictions find finalists. They and each device's own best are then exported, checked and timed on each device, in one
 run, and measured figures choose: the ratio is of measured latencies, the accuracy the lowest of the exported files.
+Without budgets the chosen one must also measure as accurate on each device as the device's own best, within one point
+(``shared.MARGIN``); where no finalist does, the one that lacks least is chosen, and the report says how much.
 Budgets of size, multiply-adds and memory hold throughout.
 
 The shared subnet is of the precisions that every device executes, and is exported for each in the form of int8 that its

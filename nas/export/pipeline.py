@@ -33,6 +33,7 @@ from nas.export.scoring import (
     beside,
     calibrated,
     from_few,
+    from_wider,
     load_accuracy_predictor,
     open_supernet,
     scorer_of,
@@ -211,12 +212,12 @@ def read_images(job: SearchJob, supernet: Supernet, progress: Progress) -> Split
 
 
 def load_scorer(job: SearchJob, space: SearchSpace, supernet: Supernet, progress: Progress = NO_PROGRESS) -> Scorer:
-    """Load the accuracy predictor, which takes no time, then calibrate the device or reuse its calibration."""
+    """Load the accuracy predictor, which takes no time, then calibrate the device or reuse a calibration of it."""
     path = job.accuracy_predictor or beside(supernet_folder(job.supernet))
     accuracy = load_accuracy_predictor(path, space, supernet)
-    few = None if job.recalibrate else from_few(job.device, space, supernet, progress=progress)
-    if few is not None:
-        return scorer_of(accuracy, few)
+    for known in () if job.recalibrate else (from_wider, from_few):
+        if (found := known(job.device, space, supernet, progress=progress)) is not None:
+            return scorer_of(accuracy, found)
     return scorer_of(accuracy, calibrated(job.device, space, supernet, fresh=job.recalibrate, progress=progress))
 
 

@@ -1,7 +1,7 @@
 """What the search asks of a candidate: its predicted accuracy and latency, and where the predictors come from."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +18,7 @@ from predictors.collect import supernet_fingerprint
 from predictors.few_calibration import FewShotCalibration, load_few_shot
 from predictors.few_shot_report import FewShotReport
 from predictors.ofa_accuracy import KIND, OFAAccuracyPredictor
-from search_spaces import Genes, SearchSpace, get_space
+from search_spaces import Genes, SearchSpace, device_menu, get_space, make_space
 from supernets import Supernet, get_supernet
 
 ACCURACY_PREDICTOR = "accuracy_predictor.safetensors"
@@ -166,6 +166,27 @@ def calibrated(
     how = "reused" if found.reused else f"made in {found.seconds:.0f} s"
     progress.note(f"calibration of {device.name} {how}: {found.folder}")
     return found
+
+
+def from_wider(
+    device: Device, space: SearchSpace, supernet: Supernet, *, progress: Progress = NO_PROGRESS
+) -> Calibration | None:
+    """Return the part that ``space`` is of the device's calibration for all that it executes, if that is in the cache.
+
+    None where ``space`` is no smaller, or has a calibration of its own.
+
+    Raises:
+        FileFormatError: What is in the cache is damaged.
+    """
+    preset, images = supernet.space.preset, {"channels": supernet.channels, "classes": supernet.classes}
+    whole = make_space(preset, device_menu(preset.precisions, device.precisions))
+    if whole.size <= space.size or load_calibration(device, space, **images) is not None:
+        return None
+    found = load_calibration(device, whole, **images)
+    if found is None:
+        return None
+    progress.note(f"calibration of {device.name} for {', '.join(whole.precisions)} reused: {found.folder}")
+    return replace(found, predictor=found.predictor.part(space))
 
 
 def from_few(

@@ -17,6 +17,7 @@ from nas.files import read_json, write_json
 from search_spaces import Candidate
 
 SCHEMA, SCHEMA_VERSION = "one-for-all-result", 1
+MARGIN = 0.01  # what measured accuracy may lack of the devices' own best networks and still count as equal
 FILE_NAME = "one_for_all.json"
 
 
@@ -91,11 +92,21 @@ class SharedOutcome:
                 found.append(SharedNetwork(candidate, on, ratios))
         return tuple(sorted(found, key=lambda one: one.ratio))
 
+    def lacks(self, one: SharedNetwork) -> float:
+        """Return what a network's measured accuracy lacks of the own best one's, on the device where that is most.
+
+        Below 0 where it is the more accurate everywhere; an own best network that did not pass its checks has none.
+        """
+        known = {name: _by_id(outcome) for name, outcome in self.verified.items()}
+        own = {name: known[name][key].accuracy for name, key in self.own_best.items() if key in known[name]}
+        return max((accuracy - one.on[name].accuracy for name, accuracy in own.items()), default=0.0)
+
     @cached_property
     def chosen(self) -> SharedNetwork | None:
-        """The one of the least ratio or, with budgets, the most accurate within all of them; None where none is."""
+        """The finalist that ``one_for_all`` says is chosen; None where none is."""
         if not self.fleet.limits_ms:
-            return next(iter(self.networks), None)
+            equal = [one for one in self.networks if self.lacks(one) <= MARGIN]
+            return equal[0] if equal else min(self.networks, key=self.lacks, default=None)
         within = [one for one in self.networks if one.ratio <= 1]
         return max(within, key=lambda one: one.accuracy, default=None)
 
@@ -131,7 +142,7 @@ def shared_content(shared: SharedOutcome) -> dict[str, Any]:
         "seconds": round(shared.seconds, 2),
         "equal_accuracy": shared.accuracy,
         "devices": {name: _device(shared, name) for name in shared.verified},
-        "networks": [_network(one) for one in shared.networks],
+        "networks": [{**_network(one), "lacks": shared.lacks(one)} for one in shared.networks],
         "chosen": shared.chosen.candidate.id if shared.chosen else None,
     }
 

@@ -6,13 +6,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tiny_calibration import IMAGES, SPACE, run
+from tiny_calibration import IMAGES, PLAN, SPACE, run
+from tiny_space import tiny_space
 
 from latency_tables import SimulatedDevice
+from latency_tables.features import count_features
 from nas.cli.main import main
 from nas.export import Progress
-from nas.export.scoring import from_few, scorer_of
-from predictors import Prediction
+from nas.export.scoring import from_few, from_wider, scorer_of
+from predictors import Prediction, calibrate
 from predictors.few_calibration import calibrate_few
 
 NET = SimpleNamespace(**IMAGES)  # all that a device's calibration asks of a supernet
@@ -55,6 +57,35 @@ def test_a_search_uses_it_until_there_is_a_whole_calibration() -> None:
     whole = run(device)
     assert from_few(device, SPACE, NET) is None
     assert "repeatability" in scorer_of(Guess(), whole).origin  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("corrected", [False, True])
+def test_a_search_of_fewer_precisions_takes_its_part_of_a_whole_calibration(
+    corrected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, notes = SimulatedDevice("pretended"), []
+    net, part = SimpleNamespace(**IMAGES, space=SPACE), tiny_space(("fp32",))
+    progress = Progress(lambda stage, done, total: None, notes.append)
+    assert from_wider(device, part, net) is None
+    whole = run(device)
+    if corrected:
+        counts = count_features(SPACE)
+        whole.predictor._correct({"offset": 0.1, **dict.fromkeys(counts, 0.01)})
+        monkeypatch.setattr(
+            "nas.export.scoring.load_calibration", lambda _, of, **__: whole if of is not part else None
+        )
+    assert from_wider(device, SPACE, net) is None
+    found = from_wider(device, part, net, progress=progress)
+    assert found is not None and found.report == whole.report
+    assert "calibration of pretended for fp32, int8 reused" in notes[0]
+    rows = part.sample(20, np.random.default_rng(0))
+    same = np.stack([SPACE.genes(part.candidate(row)) for row in rows])
+    ours, theirs = found.predictor.predict(rows), whole.predictor.predict(same)
+    np.testing.assert_allclose(ours.mean, theirs.mean, rtol=1e-5)
+    np.testing.assert_allclose(ours.high, theirs.high, rtol=1e-5)
+    calibrate(device, part, plan=PLAN, **IMAGES)
+    monkeypatch.undo()
+    assert from_wider(device, part, net) is None  # it has one of its own
 
 
 def test_numbers_of_networks_out_of_range_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ from latency_tables.design import spread_networks
 from latency_tables.simulated import CostModel, SimulatedDevice
 from nas.errors import InfeasibleError, UsageError
 from nas.export import FleetJob, Scorer, SharedOutcome, load_bundle, run_fleet, run_one_for_all, run_search
+from nas.export.finalists import Verified
 from nas.export.result import read_result
 from nas.export.shared import read_shared
 from predictors import LatencyPredictor
@@ -83,8 +84,32 @@ def test_no_network_of_equal_accuracy_has_a_smaller_predicted_ratio(
     assert 1 < ours <= others * (1 + 1e-6)
 
 
-def test_the_chosen_one_has_the_least_measured_ratio(shared: SharedOutcome) -> None:
-    assert shared.chosen is not None and shared.chosen.ratio == min(one.ratio for one in shared.networks)
+def of_accuracy(shared: SharedOutcome, accuracies: Mapping[str, float], own: float) -> SharedOutcome:
+    """Return the outcome with measured accuracies of the finalists, by id, and of each device's own best."""
+
+    def known(name: str, one: Verified) -> Verified:
+        key = one.entry.candidate.id
+        accuracy = accuracies.get(key, own if key == shared.own_best[name] else one.accuracy)
+        return replace(one, correct=np.arange(1000) < round(1000 * accuracy))
+
+    outcomes = {
+        name: replace(outcome, verified=tuple(known(name, one) for one in outcome.verified))
+        for name, outcome in shared.verified.items()
+    }
+    return replace(shared, verified=outcomes)
+
+
+def test_the_chosen_one_has_the_least_measured_ratio_of_those_as_accurate(shared: SharedOutcome) -> None:
+    ids = [one.candidate.id for one in shared.networks if one.candidate.id not in shared.own_best.values()]
+    assert ids == [one.candidate.id for one in shared.networks] and len(ids) == 2  # else this shows nothing
+    for accuracies, index in (((0.7, 0.9), 0), ((0.691, 0.9), 0), ((0.68, 0.9), 1), ((0.5, 0.6), 1), ((0.6, 0.5), 0)):
+        found = of_accuracy(shared, dict(zip(ids, accuracies, strict=True)), own=0.7)
+        assert found.chosen is not None and found.chosen.candidate.id == ids[index]
+        assert found.lacks(found.chosen) == pytest.approx(0.7 - accuracies[index])
+
+
+def test_ratios_are_of_measured_latency_and_every_device_has_the_chosen_one(shared: SharedOutcome) -> None:
+    assert shared.chosen is not None
     for one in shared.networks:
         assert one.ratio == max(on.latency.latency_ms / shared.reference_ms[name] for name, on in one.on.items())
     chosen = {outcome.chosen and outcome.chosen.entry.candidate.id for outcome in shared.outcomes.values()}

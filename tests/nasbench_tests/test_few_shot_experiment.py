@@ -59,6 +59,12 @@ def test_every_device_is_new_once_a_seed_and_has_its_row(
     assert max(one.errors.mean for one in found) < 0.01  # without noise the table is exact
 
 
+def test_settings_above_the_bound_are_counted_and_named(run: ModuleType) -> None:
+    text = run.above({"phone (x)": 0.184, "gpu (x)": 0.08, "phone (y)": 0.0801})
+    assert "2 of 3 settings are more than 8% off on average: phone (x) 18.4%, phone (y) 8.0%." in text
+    assert "0 of 1 settings are more than 8% off on average: none." in run.above({"gpu (x)": 0.01})
+
+
 @pytest.mark.slow
 def test_a_published_one_is_predicted_within_the_bound(run: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "SEEDS", 1)
