@@ -25,7 +25,7 @@ class Measurement:
         ci_high_ms: Its upper end.
         raw_ms: The same median as the clock gave it, before any correction.
         mean_ms: Median over rounds of the plain means, uncorrected, with all that disturbed them.
-        min_ms: Fastest corrected value (one value stands for 20 ms of inferences).
+        min_ms: Fastest corrected value (one value stands for 20 ms of inferences or more).
         p90_ms: 90th percentile of the corrected values.
         mad_ms: Median absolute deviation of the corrected values.
         reference_ms: What the reference net took in this run.
@@ -34,7 +34,7 @@ class Measurement:
         rounds: Rounds that counted; rounds with the machine too far off are dropped.
         values: Values that counted.
         quality: ``"ok"``, or ``"noisy"`` where the interval, the change from the first rounds to the last, or ``drift``
-            exceeds the protocol's limits.
+            exceeds the protocol's limits, or fewer rounds counted than it asks for.
     """
 
     latency_ms: float
@@ -69,7 +69,7 @@ class Measurement:
 def bootstrap_median(
     samples: Sequence[float] | Floats, rng: np.random.Generator, level: float = 0.95
 ) -> tuple[float, float]:
-    """Return the percentile bootstrap interval of the median of ``samples``; a single sample is its own interval."""
+    """Return the percentile bootstrap interval of the median of ``samples``, too narrow for fewer than a handful."""
     values = np.asarray(samples, np.float64)
     draws = rng.choice(values, size=(BOOTSTRAP_DRAWS, len(values)), replace=True)
     low, high = np.quantile(np.median(draws, axis=1), [(1 - level) / 2, (1 + level) / 2])

@@ -8,10 +8,10 @@ Latencies of one run are corrected to one speed of the reference net: this run's
 they compare with what was measured then. Such a change of scale is reported, and too large a one is noisy.
 
 Two things go beyond common practice. The reference is timed every few models and interpolated in time, since a round
-over a large batch lasts seconds. And a value is not the mean of its 20 ms of inferences but the tenth percentile of
-slices of about 1 ms in them: on a machine with others at work the mean tells what they do. Three runs over 24 nets,
-beside two busy processes on two cores, agreed to 1.3 % by slices and to 4.7 % by means; the plain mean is kept as
-``mean_ms``.
+over a large batch lasts seconds. And a value is not the mean of its inferences but the tenth percentile of the slices
+that they are timed in: on a machine with others at work the mean tells what they do. It is kept as ``mean_ms``. Every
+value has equally many slices, so that it is the same statistic for a model of 0.1 ms and for one of 50 ms, whose slices
+are single inferences.
 """
 
 import gc
@@ -48,10 +48,11 @@ class MeasuringPlan:
 
     Attributes:
         value_seconds: The inferences behind one value last at least this long.
-        slice_seconds: They are timed in slices of about this length, of at least one inference.
+        slices: They are timed in so many slices of equally many inferences, of at least one.
         slice_quantile: The value is this quantile of its slices.
         values: Values of a model in a round.
-        min_rounds: Rounds before the intervals are looked at.
+        min_rounds: Rounds before the intervals are looked at; with fewer that count, or fewer than ``FEWEST_ROUNDS``, a
+            model is noisy.
         max_rounds: Rounds at most.
         half_width: Relative half-width of the 95 % interval that is good enough.
         warm_runs: Inferences before the first value, at least.
@@ -66,7 +67,7 @@ class MeasuringPlan:
     """
 
     value_seconds: float = 0.020
-    slice_seconds: float = 0.001
+    slices: int = 10
     slice_quantile: float = 0.1
     values: int = 2
     min_rounds: int = 9
@@ -83,6 +84,7 @@ class MeasuringPlan:
 
 
 FULL = MeasuringPlan()
+FEWEST_ROUNDS = 3  # that an interval over rounds can be believed of
 WARM_CHUNKS, WARM_CHUNK_SECONDS = 4, 0.002  # a warm-up is at least so many pieces, of about so long after the first
 
 
@@ -93,9 +95,8 @@ class _Model:
         """Warm the model up and decide how many inferences a slice has."""
         self.runner = runner
         one = _warm(runner, plan.warm_runs, plan.warm_seconds)
-        self.count = max(1, round(plan.slice_seconds / one))
-        self.slices = max(1, int(np.ceil(plan.value_seconds / (self.count * one))))
-        self.quantile = plan.slice_quantile
+        self.count = max(1, int(np.ceil(plan.value_seconds / (plan.slices * one))))
+        self.slices, self.quantile = plan.slices, plan.slice_quantile
         self.rounds: list[int] = []
         self.moments: list[float] = []
         self.raw_ms: list[float] = []
@@ -226,7 +227,8 @@ def _summary(
     medians = _round_medians(corrected, rounds)
     latency = float(np.median(medians))
     low, high = bootstrap_median(medians, rng)
-    good = usable and (high - low) / (2 * latency) <= plan.half_width and _steady(medians, plan)
+    enough = len(medians) >= max(plan.min_rounds, FEWEST_ROUNDS)
+    good = usable and enough and (high - low) / (2 * latency) <= plan.half_width and _steady(medians, plan)
     return Measurement(
         latency_ms=latency,
         ci_low_ms=low,
@@ -249,9 +251,9 @@ def _round_medians(values: Floats, rounds: Floats) -> Floats:
 
 
 def _steady(medians: Floats, plan: MeasuringPlan) -> bool:
-    """Return whether the first and the last third of the rounds agree."""
+    """Return whether the first and the last third of the rounds, at least ``FEWEST_ROUNDS``, agree."""
     third = len(medians) // 3
-    return third == 0 or abs(float(np.median(medians[:third]) / np.median(medians[-third:])) - 1) <= plan.drift_limit
+    return abs(float(np.median(medians[:third]) / np.median(medians[-third:])) - 1) <= plan.drift_limit
 
 
 @contextmanager

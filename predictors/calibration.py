@@ -28,7 +28,7 @@ from predictors.latency import LatencyPredictor, table_path
 from search_spaces import SearchSpace
 
 SCHEMA = "hwnas calibration"
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 KEY_DIGITS = 12
 PICTURE = "calibration.png"

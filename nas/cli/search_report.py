@@ -51,8 +51,8 @@ def summary(outcome: Outcome, out: Path) -> list[str]:
     lines = [
         *([f"{outcome.warning}; batch norms and checks are of random inputs."] if outcome.warning else []),
         "valid.: accuracy on validation images, which chose; test: on test images, which chose nothing; "
-        f"ms: median over rounds of the {100 * FULL.slice_quantile:.0f}th percentile of {1000 * FULL.slice_seconds:g} "
-        "ms slices, ±: half its 95 % interval; pred.: as the search predicted it.",
+        f"ms: median over rounds of the {100 * FULL.slice_quantile:.0f}th percentile of {FULL.slices} slices, "
+        "±: half its 95 % interval; pred.: as the search predicted it.",
         f"Predictions were off by {100 * errors.latency_median:.1f} % of latency in the median (at most "
         f"{100 * errors.latency_worst:.1f} %){_accuracy_errors(errors)}.",
         *drift_lines(outcome.drift),

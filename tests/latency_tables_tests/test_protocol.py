@@ -28,8 +28,10 @@ class Model:
     name: str
     milliseconds: float
     noise: Callable[[], float] = lambda: 1.0
+    inferences: int = 0
 
     def run(self, count: int) -> float:
+        self.inferences += count
         self.machine.log.append(self.name)
         took = count * self.milliseconds / 1e3 * self.machine.speed(self.machine.now) * self.noise()
         self.machine.now += took
@@ -109,13 +111,15 @@ def test_a_stall_while_warming_up_does_not_shorten_the_values() -> None:
     }
     found = measure(machine, models, replace(FULL, warm_seconds=0.03))["a"]
     assert found.latency_ms == pytest.approx(1.0, rel=0.001)
-    assert machine.log.count("a") > FULL.min_rounds * FULL.values * FULL.value_seconds / 0.001
+    assert models["a"].inferences > FULL.min_rounds * FULL.values * FULL.value_seconds / 0.001
 
 
 def test_every_round_times_every_model_once_in_an_order_of_its_own() -> None:
     machine = Machine()
     names = list("abcdef")
-    plan = replace(FULL, values=1, value_seconds=0.001, min_rounds=6, max_rounds=6, warm_seconds=0.0, warm_runs=1)
+    plan = replace(
+        FULL, values=1, value_seconds=0.001, slices=1, min_rounds=6, max_rounds=6, warm_seconds=0.0, warm_runs=1
+    )
     measure(machine, {name: Model(machine, name, 1.0) for name in names}, plan)
     timed = [name for name in machine.log if name != "reference"][4 * len(names) :]  # after the warm-up
     rounds = [timed[at : at + 2 * len(names) : 2] for at in range(0, len(timed), 2 * len(names))]
@@ -173,8 +177,37 @@ def test_models_that_end_in_different_rounds_are_corrected_to_one_yardstick() ->
 def test_no_round_begins_that_would_end_after_the_time_given() -> None:
     machine = Machine()
     found = measure(machine, {"a": Model(machine, "a", 1.0)}, replace(FULL, seconds=2.4))["a"]
-    assert 1 <= found.rounds < FULL.min_rounds
+    assert 1 <= found.rounds < FULL.min_rounds and found.quality == "noisy"
     assert machine.now < 2.4
+
+
+@pytest.mark.parametrize(("rounds", "quality"), [(1, "noisy"), (2, "noisy"), (3, "ok")])
+def test_so_few_rounds_that_they_have_no_interval_are_noisy(rounds: int, quality: str) -> None:
+    machine = Machine()
+    found = measure(machine, {"a": Model(machine, "a", 1.0)}, replace(FULL, min_rounds=1, max_rounds=rounds))["a"]
+    assert (found.rounds, found.quality) == (rounds if rounds < 3 else 3, quality)
+
+
+def test_rounds_that_were_dropped_are_made_up_for() -> None:
+    machine = Machine(speed=lambda now: 1.6 if 6 < now < 7 else 1.0)
+    models = {name: Model(machine, name, 1.0) for name in "abcdefgh"}
+    assert all(one.rounds >= FULL.min_rounds and one.quality == "ok" for one in measure(machine, models).values())
+    found = measure(Machine(speed=machine.speed), models, replace(FULL, max_rounds=FULL.min_rounds))
+    assert all((one.quality == "ok") == (one.rounds == FULL.min_rounds) for one in found.values())
+
+
+@pytest.mark.parametrize(("milliseconds", "count"), [(0.05, 40), (1.0, 2), (2.5, 1), (30.0, 1)])
+def test_a_value_has_equally_many_slices_however_long_an_inference_is(milliseconds: float, count: int) -> None:
+    machine, asked = Machine(), []
+
+    class Sliced(Model):
+        def run_slices(self, count: int, slices: int) -> list[float]:
+            asked.append((count, slices))
+            return [self.run(count) for _ in range(slices)]
+
+    measure(machine, {"a": Sliced(machine, "a", milliseconds)})
+    assert set(asked) == {(count, FULL.slices)}
+    assert count * FULL.slices * milliseconds >= 1e3 * FULL.value_seconds
 
 
 def test_garbage_collection_is_off_while_timing_and_back_on_after() -> None:
