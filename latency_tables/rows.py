@@ -107,6 +107,12 @@ def genes_of(rows: Sequence[MeasuredRow]) -> Genes:
     return np.array([row.genes for row in rows], np.int8)
 
 
+def quiet_rows(rows: Sequence[MeasuredRow], fewest: int) -> list[MeasuredRow]:
+    """Return those that are not noisy; all of them where those are less than half, or than ``fewest``."""
+    quiet = [row for row in rows if row.quality == OK]
+    return quiet if len(quiet) >= max(fewest, len(rows) / 2) else list(rows)
+
+
 def latencies_of(rows: Sequence[MeasuredRow]) -> Floats:
     """Return the rows' drift-corrected milliseconds ``(n,)``."""
     return np.array([row.latency_ms for row in rows], np.float64)

@@ -1,9 +1,13 @@
 """The measuring and fitting of one calibration, resumable at every batch.
 
 Networks spread over the space are measured as long as the time allows, then networks that a search on a first fit
-proposes, so that what the fit gets wrong in a search's favour is measured. Then, in sessions of their own, networks
-held out from the fit (random ones, and ones a search proposes) and some of the fitted ones again: error beside
+proposes, so that what the fit gets wrong in a search's favour is measured. Then, in a session of their own, networks
+held out from the fit (random ones, and ones a search proposes), and some of these again in another: error beside
 repeatability.
+
+What is measured in about a minute is measured by less than the full protocol: ``MEASURING`` and ``JUDGING`` have values
+of half its slices, one a round, after a shorter warm-up, and ``MEASURING`` begins with 5 rounds; networks that judge
+are measured by the full one where the time is enough. Noisy networks are neither fitted to nor judge, unless most are.
 """
 
 import time
@@ -18,9 +22,10 @@ from latency_tables.builder import timing_model
 from latency_tables.costs import Images
 from latency_tables.design import distinct, searched_networks, spread_networks, without
 from latency_tables.features import cost_features
-from latency_tables.measurement import OK
+from latency_tables.measurement import OK, Floats
+from latency_tables.protocol import FULL
 from latency_tables.regression import MIN_NETWORKS, CostRegression
-from latency_tables.rows import MeasuredRow, append_rows, genes_of, latencies_of, measured_row, read_rows
+from latency_tables.rows import MeasuredRow, append_rows, genes_of, latencies_of, measured_row, quiet_rows, read_rows
 from latency_tables.table import MEND
 from nas.errors import FileFormatError, UsageError
 from predictors.calibration_report import CalibrationReport, LatencyErrors
@@ -36,13 +41,14 @@ RANDOM, SEARCHED, REPEAT = "random", "searched", "repeat"  # and of those that j
 ROLES = (SPREAD, PROPOSED, RANDOM, SEARCHED, REPEAT)
 RESERVED_BATCHES = 4.0  # time, in batches, kept for one more, the proposals, and the held-out networks at more rounds
 MOST_SECONDS = 1e6  # more than eleven days
-BATCH_SHARE, JUDGING_SHARE = 0.2, 0.3  # of the time, that timing one batch may take where the plan does not say
+BATCH_SHARE, JUDGING_SHARE, REPEAT_SHARE = 0.2, 0.2, 0.1  # of the time, that a session's timings may take at most
+BESIDE_VALUES = 1.5  # how much longer a round takes than its values: the reference net, caches, building
 FEWEST_HELD_OUT = 2  # of each role, to speak of their errors
 FEWEST_NETWORKS = MIN_NETWORKS + 2 * FEWEST_HELD_OUT
-MEASURING = MeasuringPlan(values=1, min_rounds=5, max_rounds=5, warm_seconds=0.03)
+MEASURING = MeasuringPlan(value_seconds=0.010, slices=5, values=1, min_rounds=5, max_rounds=9, warm_seconds=0.03)
 MOST_BYTES = 2**30  # of models timed together: their sessions hold a few times as much
 SPARE = 4  # random networks drawn for each that is held out, should some be measured already
-JUDGING = replace(MEASURING, min_rounds=9, max_rounds=9)
+JUDGING = replace(MEASURING, min_rounds=9, max_rounds=15)
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class CalibrationPlan:
         max_batches: And at most.
         held_out: Networks of each judging role.
         measuring: The protocol for what is fitted to: many networks, few rounds.
-        judging: The protocol for what judges.
+        judging: The protocol for what judges; None for the full one where the time allows that, else ``JUDGING``.
         seed: Decides the networks, the order of their timings, and the folds of the fit.
 
     Raises:
@@ -69,7 +75,7 @@ class CalibrationPlan:
     max_batches: int = 12
     held_out: int = 16
     measuring: MeasuringPlan = MEASURING
-    judging: MeasuringPlan = JUDGING
+    judging: MeasuringPlan | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -135,25 +141,35 @@ class CalibrationJob:
 
     def _proposals(self, n: int, rng: np.random.Generator, *taken: Genes) -> Genes:
         """Return what a search on the fit so far returns, apart from networks that are measured or ``taken``."""
-        rows = self._of(SPREAD, PROPOSED)
+        rows = quiet_rows(self._of(SPREAD, PROPOSED), MIN_NETWORKS)
         table = self.regression.fit(genes_of(rows), latencies_of(rows))
         known = np.concatenate([genes_of(self.rows), *taken])
         return searched_networks(self.space, table.predict_ms, n, rng, known=known)
 
     def _measure_held_out(self) -> None:
-        """Measure, in sessions of their own, networks that are not fitted to, and some of the others again."""
-        known, count = self._of(SPREAD), self.plan.held_out
+        """Measure, in a session of their own, networks that are not fitted to, and in another some of them again."""
+        count, plan = self.plan.held_out, self._judging_plan()
         drawn = distinct(self.space.sample(SPARE * count, self._rng(2)))
         random = without(drawn, genes_of(self.rows))[: self._lacking(RANDOM, count)]
         searched = self._proposals(self._lacking(SEARCHED, count), self._rng(3), random)
-        again = genes_of(known[:: max(1, len(known) // count)][:count])
         if min(len(random) + len(self._of(RANDOM)), len(searched) + len(self._of(SEARCHED))) < FEWEST_HELD_OUT:
             raise UsageError(
                 f"space {self.space.name!r} has {self.space.size} networks, too few to hold some out from the "
                 f"{len(self.rows)} fitted to; allowed: spaces with more; give its preset more choices"
             )
-        wanted = [(RANDOM, random), (SEARCHED, searched), (REPEAT, again)]
-        self._measure_models(wanted, self._limited(self.plan.judging, JUDGING_SHARE))
+        self._measure_models([(RANDOM, random), (SEARCHED, searched)], self._limited(plan, JUDGING_SHARE))
+        held = self._of(RANDOM, SEARCHED)
+        again = genes_of(held[:: max(1, len(held) // count)][:count])
+        self._measure_models([(REPEAT, again)], self._limited(plan, REPEAT_SHARE))
+
+    def _judging_plan(self) -> MeasuringPlan:
+        if self.plan.judging is not None:
+            return self.plan.judging
+        inference = np.array([row.raw_ms for row in self._of(SPREAD, PROPOSED)]) / 1e3
+        value = float(np.maximum(FULL.value_seconds, FULL.slices * inference).mean())
+        each = FULL.warm_seconds + BESIDE_VALUES * FULL.min_rounds * FULL.values * value
+        is_enough = 3 * self.plan.held_out * each <= (JUDGING_SHARE + REPEAT_SHARE) * self.plan.seconds
+        return FULL if is_enough else JUDGING
 
     def _measure(self, role: str, genes: Genes, plan: MeasuringPlan) -> None:
         self._measure_models([(role, genes)], self._limited(plan, BATCH_SHARE))
@@ -208,10 +224,11 @@ class CalibrationJob:
 
     def _judged(self) -> tuple[LatencyPredictor, CalibrationReport]:
         """Judge a fit by the networks held out from it; return one that has seen them all."""
-        some, every = self._of(SPREAD, PROPOSED), self._of(SPREAD, PROPOSED, RANDOM, SEARCHED)
+        some = quiet_rows(self._of(SPREAD, PROPOSED), MIN_NETWORKS)
+        random, searched = (quiet_rows(self._of(role), FEWEST_HELD_OUT) for role in (RANDOM, SEARCHED))
+        every = [*some, *random, *searched]
         judged, final = self._fit(some), self._fit(every)
-        before = {row.genes: row.latency_ms for row in self._of(SPREAD)}
-        again = np.array([abs(row.latency_ms / before[row.genes] - 1) for row in self._of(REPEAT)])
+        noise = self._noise()
         assert judged.radius is not None and final.radius is not None
         report = CalibrationReport(
             device=self.device.name,
@@ -222,20 +239,32 @@ class CalibrationJob:
             fitted=len(every),
             fitted_when_judged=len(some),
             noisy=float(np.mean([row.quality != OK for row in self.rows])),
+            left_out=len(self.rows) - len(self._of(REPEAT)) - len(every),
             reference_ms=self.rows[0].baseline_ms,
             interval=float(np.expm1(final.radius)),
             corrected=bool(final.correction),
-            random=_errors(judged, self._of(RANDOM)),
-            searched=_errors(judged, self._of(SEARCHED)),
-            repeatability=float(again.mean()),
-            repeatability_worst=float(again.max()),
-            repeated=len(again),
-            held_out=judged_networks(judged, some, self._of(RANDOM, SEARCHED)),
+            random=_errors(judged, random),
+            searched=_errors(judged, searched),
+            repeatability=float(noise.mean()),
+            repeatability_worst=float(noise.max()),
+            repeated=len(noise),
+            held_out=judged_networks(judged, some, [*random, *searched]),
             seconds=round(self._elapsed(), 1),
         )
         whole = max(1, int(self.plan.seconds))
         self.progress(STAGE, whole, whole)
         return final, report
+
+    def _noise(self) -> Floats:
+        """Return how far, relative, a measurement of each repeated network is off, ``(n,)``.
+
+        Two that are independent differ by the square root of 2 times as much.
+        """
+        first = {row.genes: row for row in self._of(RANDOM, SEARCHED)}
+        pairs = [(first[row.genes], row) for row in self._of(REPEAT)]
+        quiet = [pair for pair in pairs if all(row.quality == OK for row in pair)]
+        pairs = quiet if 2 * len(quiet) >= len(pairs) else pairs
+        return np.array([abs(second.latency_ms / one.latency_ms - 1) / np.sqrt(2) for one, second in pairs])
 
 
 def _errors(predictor: LatencyPredictor, rows: list[MeasuredRow]) -> LatencyErrors:
@@ -244,14 +273,14 @@ def _errors(predictor: LatencyPredictor, rows: list[MeasuredRow]) -> LatencyErro
 
 def _check_rows(path: Path, rows: Sequence[MeasuredRow], space: SearchSpace) -> None:
     """Refuse rows that no calibration of ``space`` has measured."""
-    spread = {row.genes for row in rows if row.role == SPREAD}
+    held = {row.genes for row in rows if row.role in (RANDOM, SEARCHED)}
     for number, row in enumerate(rows, start=2):
         if row.role not in ROLES:
             wrong = f"has the role {row.role!r}; allowed: {', '.join(ROLES)}"
         elif not _is_network(row.genes, space):
             wrong = f"has not the {space.num_genes} genes of a network of space {space.name!r}"
-        elif row.role == REPEAT and row.genes not in spread:
-            wrong = f"repeats a network that was not measured before as {SPREAD}"
+        elif row.role == REPEAT and row.genes not in held:
+            wrong = f"repeats a network that was not measured before as {RANDOM} or {SEARCHED}"
         else:
             continue
         raise FileFormatError(f"{path}: line {number} {wrong}; {MEND}")

@@ -1,4 +1,4 @@
-"""The picture of a calibration: predicted against measured with intervals, and errors by stratum beside the floor."""
+"""The picture of a calibration: predicted against measured with intervals, and errors by stratum beside the noise."""
 
 from pathlib import Path
 
@@ -73,7 +73,7 @@ def _draw_points(axes: Axes, report: CalibrationReport) -> None:
 
 
 def _draw_errors(axes: Axes, report: CalibrationReport) -> None:
-    """Draw the mean error of each stratum and of plainer predictors, beside that of measuring twice."""
+    """Draw the mean error of each stratum and of plainer predictors, beside the noise of a measurement."""
     networks = report.held_out
     own = ((one.predicted_ms for one in networks), networks)
     rows: list[tuple[str, GroupErrors, str]] = [("all held out", GroupErrors.of(*own), INK)]
@@ -96,8 +96,8 @@ def _draw_errors(axes: Axes, report: CalibrationReport) -> None:
         )
     axes.set_yticks(range(len(rows)), [name for name, _, _ in rows])
     axes.set_xlim(0, 1.22 * max(*means, 100 * report.repeatability))
-    floor = f"repeatability floor, {report.repeatability:.1%}"
-    axes.axvline(100 * report.repeatability, color=COLOURS["searched"], linewidth=1.2, ls="--", zorder=3, label=floor)
+    noise = f"noise of a measurement, {report.repeatability:.1%}"
+    axes.axvline(100 * report.repeatability, color=COLOURS["searched"], linewidth=1.2, ls="--", zorder=3, label=noise)
     axes.set_xlabel("mean error [%] (networks)", color=INK)
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), frameon=False, fontsize=8, labelcolor=INK, borderaxespad=0.2)
     _plain(axes)

@@ -1,4 +1,4 @@
-"""How good a calibration is: errors on networks it was not fitted to, beside those of measuring a network twice."""
+"""How good a calibration is: errors on networks it was not fitted to, beside the noise of what judges."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -88,13 +88,15 @@ class CalibrationReport:
         fitted: Networks that the predictor is fitted to, those held out while judging included.
         fitted_when_judged: Networks behind the errors below, which are of the same fit without those held out.
         noisy: Share of all measurements whose quality is ``noisy``.
+        left_out: Networks that are neither fitted to nor judge because they are noisy.
         reference_ms: What the reference net took; latencies are corrected to it.
         interval: Relative half-width of the predictor's 90 % interval.
         corrected: Whether the predictor's table has earned a correction.
         random: Errors on random networks.
         searched: Errors on networks such as a search returns, the harder kind.
-        repeatability: Mean difference between two measurements of one network in two sessions: the floor of any error.
-        repeatability_worst: The largest such difference.
+        repeatability: How far a measurement is off in the mean, from the differences between two of one network in two
+            sessions by the protocol that judges: about what the mean error of a perfect predictor would be.
+        repeatability_worst: Likewise of the network whose measurements differed most.
         repeated: Networks measured twice.
         held_out: The networks behind the errors, one by one.
         seconds: What the calibration took; of an interrupted one, all its parts together.
@@ -108,6 +110,7 @@ class CalibrationReport:
     fitted: int
     fitted_when_judged: int
     noisy: float
+    left_out: int
     reference_ms: float
     interval: float
     corrected: bool
@@ -124,13 +127,14 @@ class CalibrationReport:
         how = "SIMULATED, nothing was measured" if self.simulated else "measured"
         return [
             f"device {self.device}, {self.runtime}, {self.fingerprint}, {how}; space {self.space}",
-            f"fitted to {self.fitted} networks in {self.seconds:.0f} s; {self.noisy:.0%} of the timings are noisy; "
+            f"fitted to {self.fitted} networks in {self.seconds:.0f} s; {self.noisy:.0%} of the timings are noisy, "
+            f"{self.left_out} networks left out for that; "
             f"prediction interval ±{self.interval:.1%}; correction {'kept' if self.corrected else 'not earned'}",
             f"judged by a fit to {self.fitted_when_judged} of them, without those held out:",
             self.random.line("held-out error, random"),
             self.searched.line("held-out error, searched"),
-            f"repeatability floor ({self.repeated} networks measured again in fresh sessions): "
-            f"mean {self.repeatability:.1%}, worst {self.repeatability_worst:.1%}",
+            f"repeatability ({self.repeated} of them measured again in a fresh session): one measurement is off by "
+            f"{self.repeatability:.1%} in the mean, {self.repeatability_worst:.1%} at worst, a perfect predictor too",
             *held_out_table(self.held_out, self.repeatability, self.repeated),
         ]
 

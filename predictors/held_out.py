@@ -20,7 +20,7 @@ from search_spaces import FLOATS
 RANGES = 3  # of depths, and of resolutions, at most
 STRATIFIED = ("blocks", "resolution", "int8")
 TABLE, MACS = "table, no correction", "multiply-adds only"
-FLOOR = "measured again"
+NOISE = "noise of a measurement"
 
 
 @dataclass(frozen=True)
@@ -157,24 +157,24 @@ def errors_of_plainer(networks: Sequence[JudgedNetwork]) -> dict[str, GroupError
     }
 
 
-def held_out_table(networks: Sequence[JudgedNetwork], floor: float, repeated: int) -> list[str]:
-    """Return the errors as lines: over all, by stratum, of plainer predictors, and of measuring again.
+def held_out_table(networks: Sequence[JudgedNetwork], noise: float, repeated: int) -> list[str]:
+    """Return the errors as lines: over all, by stratum, of plainer predictors, and of one measurement.
 
     Args:
         networks: The networks.
-        floor: Mean difference between two measurements of one network.
-        repeated: Of how many.
+        noise: How far a measurement is off in the mean, which a perfect predictor would seem to be.
+        repeated: Networks that this was seen on.
     """
     everything = GroupErrors.of((one.predicted_ms for one in networks), networks)
     strata = [
         (f"{kind}: {label}", one) for kind, own in errors_by_stratum(networks).items() for label, one in own.items()
     ]
     rows = [("all", everything), *strata, *errors_of_plainer(networks).items()]
-    width = max(len(name) for name, _ in rows)
+    width = max(len(name) for name in (NOISE, *(name for name, _ in rows)))
     head = "held-out error".ljust(width) + "  networks   mean  median  worst    bias  in 10 %  Spearman"
     lines = [
         f"{name:{width}}  {one.networks:8d}  {one.mean:5.1%}  {one.median:6.1%}  {one.worst:5.1%}  {one.bias:+6.1%}  "
         f"{one.within_10:7.0%}  {one.spearman:8.3f}"
         for name, one in rows
     ]
-    return [head, *lines, f"{FLOOR:{width}}  {repeated:8d}  {floor:5.1%}"]
+    return [head, *lines, f"{NOISE:{width}}  {repeated:8d}  {noise:5.1%}"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from latency_tables.rows import MeasuredRow, append_rows, genes_of, latencies_of, read_rows
+from latency_tables.rows import MeasuredRow, append_rows, genes_of, latencies_of, quiet_rows, read_rows
 from nas.errors import FileFormatError, OutputError
 
 ROW = MeasuredRow("spread", 0.5, 0.49, 0.51, 0.52, 0.6, 0.2, 0.19, 1.5, 5, "ok", (0, 1, 2))
@@ -64,3 +64,10 @@ def test_a_damaged_line_is_named(tmp_path: Path, old: str, new: str, message: st
     path.write_text(path.read_text().replace(old, new, 1))
     with pytest.raises(FileFormatError, match=message):
         read_rows(path)
+
+
+def test_noisy_rows_are_left_out_unless_most_are_noisy() -> None:
+    quiet, noisy = ROW, replace(ROW, quality="noisy")
+    assert quiet_rows([quiet, noisy], 1) == [quiet]
+    assert quiet_rows([quiet, noisy], 2) == [quiet, noisy]
+    assert quiet_rows([quiet, noisy, noisy], 1) == [quiet, noisy, noisy]

@@ -173,7 +173,7 @@ def seal(folder: Path) -> None:
         ("genes", "300" + " 0" * 20, "has not the 21 genes"),
         ("genes", "-1" + " 0" * 20, "has not the 21 genes"),
         ("role", "rival", "has the role 'rival'; allowed: spread, proposed, random, searched, repeat"),
-        ("role", "repeat", "repeats a network that was not measured before as spread"),
+        ("role", "repeat", "repeats a network that was not measured before as random or searched"),
         ("latency_ms", "1e300", r"does not fit \(latency_ms is 1e\+300; allowed: above 0, at most 1e\+07\)"),
         ("latency_ms", "nan", r"does not fit \(latency_ms is nan; allowed: above 0"),
         ("rounds", "0", r"does not fit \(0 rounds; allowed: 1 or more\)"),

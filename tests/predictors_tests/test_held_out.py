@@ -62,13 +62,13 @@ def test_plainer_predictors_are_judged_on_the_same_networks() -> None:
     assert plainer[MACS].bias == pytest.approx(-0.5) and plainer[MACS].spearman == 0
 
 
-def test_the_table_has_a_line_for_each_of_them_and_for_measuring_again() -> None:
+def test_the_table_has_a_line_for_each_of_them_and_for_the_noise() -> None:
     networks = [network(8, 20, 0.0, 0.03), network(9, 24, 1.0, -0.03)]
     lines = held_out_table(networks, 0.012, 5)
     names = [line.split("  ")[0] for line in lines[1:]]
     assert names == [
         *("all", "depth: 8 blocks", "depth: 9 blocks", "resolution: 20 px", "resolution: 24 px"),
-        *("int8 share: none", "int8 share: all", TABLE, MACS, "measured again"),
+        *("int8 share: none", "int8 share: all", TABLE, MACS, "noise of a measurement"),
     ]
     assert lines[1].split()[1:4] == ["2", "3.0%", "3.0%"] and lines[-1].split()[-2:] == ["5", "1.2%"]
 
@@ -102,7 +102,7 @@ def test_networks_of_wrong_types_are_refused(finished: Path, change: dict[str, o
         CalibrationReport.from_dict({**content, **change}, "here")
 
 
-def test_the_picture_has_every_network_every_stratum_and_the_floor(finished: Path) -> None:
+def test_the_picture_has_every_network_every_stratum_and_the_noise(finished: Path) -> None:
     found = report()
     points, bars = draw_calibration(found).axes
     assert sum(len(line.get_xdata()) for line in points.lines if line.get_marker() == "o") == len(found.held_out)
@@ -110,7 +110,7 @@ def test_the_picture_has_every_network_every_stratum_and_the_floor(finished: Pat
     strata = sum(len(groups) for groups in errors_by_stratum(found.held_out).values())
     assert len(bars.patches) == len(names) == 1 + strata + 2
     assert names[-1] == "all held out" and names[:2] == [MACS, TABLE]
-    assert f"repeatability floor, {found.repeatability:.1%}" in bars.get_legend().get_texts()[0].get_text()
+    assert f"noise of a measurement, {found.repeatability:.1%}" in bars.get_legend().get_texts()[0].get_text()
     assert "simulated, nothing was measured" in points.figure.get_suptitle()
 
 

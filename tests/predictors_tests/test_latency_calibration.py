@@ -9,14 +9,15 @@ import pytest
 from tiny_calibration import IMAGES, MEASURING, PLAN, SPACE, CountingDevice, run
 from tiny_space import tiny_space
 
-from latency_tables import SimulatedDevice
+from latency_tables import FULL, Measurement, MeasuringPlan, SimulatedDevice
 from latency_tables.builder import timing_model
 from latency_tables.costs import Images
 from latency_tables.rows import append_rows, read_rows
 from latency_tables.simulated import CostModel
 from nas.errors import UsageError
-from predictors import calibrate, load_calibration
+from predictors import CalibrationPlan, calibrate, load_calibration
 from predictors.calibration import calibration_folder
+from predictors.calibration_job import JUDGING, CalibrationJob
 from search_spaces import MBConvSpace
 
 pytestmark = pytest.mark.usefixtures("built_once")
@@ -25,16 +26,16 @@ pytestmark = pytest.mark.usefixtures("built_once")
 def test_a_first_calibration_measures_and_a_second_reuses_it() -> None:
     device, calls = CountingDevice(), []
     found = run(device, progress=lambda *call: calls.append(call))
-    assert not found.reused and device.batches == [15, 15, 15, 18]
+    assert not found.reused and device.batches == [15, 15, 15, 12, 6]
     assert calls[-1][0] == "calibrate" and calls[-1][1] == calls[-1][2]
     again = run(device)
-    assert again.reused and len(device.batches) == 4
+    assert again.reused and len(device.batches) == 5
     genes = SPACE.sample(50, np.random.default_rng(0))
     assert np.allclose(again.predictor.predict(genes).mean, found.predictor.predict(genes).mean)
     assert again.report == found.report and again.reference_ms == found.reference_ms
 
 
-def test_it_predicts_the_device_and_reports_its_error_beside_the_floor() -> None:
+def test_it_predicts_the_device_and_reports_its_error_beside_the_noise() -> None:
     device = SimulatedDevice()
     found = run(device)
     genes = SPACE.sample(20, np.random.default_rng(9))
@@ -50,7 +51,7 @@ def test_it_predicts_the_device_and_reports_its_error_beside_the_floor() -> None
         "fitted to 57 networks",
         "judged by a fit to 45 of them",
         "held-out error, random (6 networks): median",
-        "repeatability floor (6 networks",
+        "repeatability (6 of them measured again",
         "tiny",
     ):
         assert part in text
@@ -74,7 +75,7 @@ def test_an_interrupted_one_goes_on_where_it_was(stop_after: int) -> None:
     assert load_calibration(CountingDevice(), SPACE, **IMAGES) is None
     device = CountingDevice()
     found = run(device)
-    assert device.batches == [15, 15, 15, 18][stop_after:]
+    assert device.batches == [15, 15, 15, 12, 6][stop_after:]
     assert found.report.fitted == 57
 
 
@@ -88,7 +89,7 @@ def test_the_time_before_an_interruption_counts() -> None:
     append_rows(path, rows)
     device = CountingDevice()
     found = calibrate(device, SPACE, plan=plan, **IMAGES)
-    assert device.batches == [15, 18]  # no time is left for a third batch
+    assert device.batches == [15, 12, 6]  # no time is left for a third batch
     assert found.report.seconds >= 3000
 
 
@@ -99,7 +100,7 @@ def test_fresh_goes_on_with_its_own(finished: Path) -> None:
             run(device, fresh=True)
         assert device.batches == [15] * stop_after
     device = CountingDevice()
-    assert not run(device, fresh=True).reused and device.batches == [18]
+    assert not run(device, fresh=True).reused and device.batches == [12, 6]
     assert [path.name for path in finished.parent.iterdir()] == [finished.name]
 
 
@@ -107,7 +108,9 @@ def test_networks_that_judge_are_none_that_were_fitted_to(kept: dict[str, bytes]
     rows = read_rows(finished / "networks.csv")
     once = [row.genes for row in rows if row.role != "repeat"]
     assert len(set(once)) == len(once) == 15 * 3 + 6 * 2
-    assert {row.genes for row in rows if row.role == "repeat"} <= {row.genes for row in rows if row.role == "spread"}
+    assert {row.genes for row in rows if row.role == "repeat"} <= {
+        row.genes for row in rows if row.role in ("random", "searched")
+    }
 
 
 def test_another_seed_measures_other_networks(finished: Path) -> None:
@@ -136,7 +139,7 @@ def test_a_space_with_too_few_networks_is_refused() -> None:
 def test_more_time_measures_more_networks() -> None:
     device = CountingDevice()
     calibrate(device, SPACE, plan=replace(PLAN, seconds=1e6, max_batches=4), **IMAGES)
-    assert device.batches == [15, 15, 15, 15, 15, 18]
+    assert device.batches == [15, 15, 15, 15, 15, 12, 6]
 
 
 def test_little_time_means_fewer_rounds() -> None:
@@ -170,3 +173,31 @@ def test_models_that_are_large_are_timed_a_few_at_a_time(monkeypatch: pytest.Mon
     found = run(device)
     assert len(device.batches) > 10 and max(device.batches) < 15
     assert found.report.fitted + found.report.repeated == sum(device.batches) and found.report.random.median < 0.1
+
+
+class Disturbed(CountingDevice):
+    """Takes every fifth network for three times as slow, and says that it is noisy."""
+
+    def measure_many(self, models, **options) -> dict[str, Measurement]:
+        found = super().measure_many(models, **options)
+        for one in [*found][::5]:
+            found[one] = replace(found[one], latency_ms=3 * found[one].latency_ms, quality="noisy")
+        return found
+
+
+def test_noisy_networks_are_neither_fitted_to_nor_judge() -> None:
+    report = run(Disturbed()).report
+    noisy_when_judged = report.fitted_when_judged, report.random.networks + report.searched.networks
+    assert noisy_when_judged[0] <= 45 - 9 and noisy_when_judged[1] <= 12 - 3
+    assert report.fitted == sum(noisy_when_judged) == 57 - report.left_out
+    assert report.random.worst < 0.2 and report.repeatability < 0.05
+    assert f"{report.left_out} networks left out for that" in "\n".join(report.lines())
+
+
+@pytest.mark.parametrize(("seconds", "plan"), [(70.0, JUDGING), (600.0, FULL)])
+def test_networks_that_judge_are_measured_fully_where_the_time_allows(
+    seconds: float, plan: MeasuringPlan, finished: Path
+) -> None:
+    asked = CalibrationPlan(seconds=seconds)
+    job = CalibrationJob(SimulatedDevice(), SPACE, Images(1, 3), finished / "networks.csv", asked, lambda *_: None)
+    assert job._judging_plan() == plan
