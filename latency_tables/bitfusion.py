@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import pairwise
+from math import prod
 from typing import Any
 
 import onnx
@@ -181,7 +182,10 @@ def _separable(kernel: int, stride: int, side: int, width_in: int, width_out: in
 
 
 def graph_layers(graph: GraphProto) -> Iterator[Layer]:
-    """Yield the convolutions and matrix products with constant weights of a graph whose shapes are inferred."""
+    """Yield the convolutions and matrix products of a graph whose shapes are inferred.
+
+    Of a product of two activations, such as attention's, the second is moved and held as weights are, at every image.
+    """
     shapes = {
         value.name: [max(1, dimension.dim_value) for dimension in value.type.tensor_type.shape.dim]
         for value in (*graph.value_info, *graph.input, *graph.output)
@@ -195,5 +199,16 @@ def graph_layers(graph: GraphProto) -> Iterator[Layer]:
             stride = options["strides"].ints[0] if "strides" in options else 1
             yield Layer(weight[2], stride, result[2], weight[1] * groups, weight[0], groups)
         elif node.op_type in ("Gemm", "MatMul"):
-            width_in, width_out = shapes[node.input[0]][-1], shapes[node.output[0]][-1]
-            yield Layer(1, 1, 1, width_in, width_out)
+            yield from _products(shapes[node.input[1]], shapes[node.output[0]], prod(shapes[node.input[0]]))
+
+
+def _products(second: list[int], result: list[int], elements: int) -> list[Layer]:
+    """Return the layers of one matrix product: one, or one for each matrix where the second operand is a stack.
+
+    Args:
+        second: Shape of the second operand, two or more dimensions.
+        result: Shape of the result.
+        elements: How many the first operand has.
+    """
+    stack, rows = (prod(result[:-2]), result[-2]) if len(second) > 2 else (1, prod(result[:-1]))
+    return [Layer(1, 1, 1, elements // (stack * rows), result[-1], rows=rows)] * stack

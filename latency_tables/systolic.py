@@ -68,7 +68,7 @@ class Accelerator:
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution with square kernel, map and stride; a matrix product is one of kernel and side 1.
+    """A convolution with square kernel, map and stride, or a matrix product: one of kernel and side 1, and ``rows``.
 
     ``groups`` is 1, or the number of channels of a depthwise layer.
     """
@@ -79,6 +79,7 @@ class Layer:
     width_in: int
     width_out: int
     groups: int = 1
+    rows: int = 1
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def work(layer: Layer, weight_bits: int, activation_bits: int, accelerator: Acce
         times = -(-layer.groups // width_in)
     tiles = _Tiles(layer, width_in, width_out, rows, columns, weight_bits, activation_bits, accelerator)
     cycles, computing, memory = tiles.best()
-    buffer_bits = layer.side**2 * layer.kernel**2 * width_in * width_out * (weight_bits + activation_bits)
+    buffer_bits = layer.rows * layer.side**2 * layer.kernel**2 * width_in * width_out * (weight_bits + activation_bits)
     return Work(times * cycles, times * computing, times * memory, times * buffer_bits)
 
 
@@ -131,18 +132,21 @@ class _Tiles:
         activation_bits: int,
         accelerator: Accelerator,
     ) -> None:
-        cuts = np.meshgrid(_cuts(layer.side), _cuts(width_in), _cuts(width_out, columns), indexing="ij")
-        side, ins, outs = (cut.ravel() for cut in cuts)
-        taps, seen = layer.kernel**2, layer.kernel + (side - 1) * layer.stride
+        across = layer.rows if layer.side == 1 else layer.side  # rows are cut as they are, maps along both sides
+        cuts = np.meshgrid(_cuts(across), _cuts(width_in), _cuts(width_out, columns), indexing="ij")
+        cut, ins, outs = (cut.ravel() for cut in cuts)
+        power = 1 if layer.side == 1 else 2
+        taps, places = layer.kernel**2, cut**power
+        seen = (layer.kernel + (cut - 1) * layer.stride) ** 2 if layer.side > 1 else cut * taps
         self.bandwidth = accelerator.memory_bits
         # loops: over places of the map, over inputs, over outputs
-        self.trips = np.stack([_up(layer.side, side) ** 2, _up(width_in, ins), _up(width_out, outs)])
-        steps = side**2 * taps * _up(ins, rows) * _up(outs, columns)
+        self.trips = np.stack([_up(across, cut) ** power, _up(width_in, ins), _up(width_out, outs)])
+        steps = places * taps * _up(ins, rows) * _up(outs, columns)
         self.computing = self.trips.prod(axis=0) * steps
         self.sizes = {  # of a tile, which loops change it, and what fits
             "weights": (_up(taps * ins, rows) * rows * outs * weight_bits, (1, 2), accelerator.weight_bytes * 4),
-            "inputs": (seen**2 * ins * activation_bits, (0, 1), accelerator.input_bytes * 4),
-            "sums": (side**2 * outs * SUM_BITS, (0, 2), accelerator.output_bytes * 4),
+            "inputs": (seen * ins * activation_bits, (0, 1), accelerator.input_bytes * 4),
+            "sums": (places * outs * SUM_BITS, (0, 2), accelerator.output_bytes * 4),
         }
         self.fits = np.logical_and.reduce([size <= room for size, _, room in self.sizes.values()])
 

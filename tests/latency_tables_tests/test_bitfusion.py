@@ -10,6 +10,7 @@ from latency_tables.bitfusion import PRECISIONS, BitFusion
 from latency_tables.builder import timing_model
 from latency_tables.costs import Images
 from latency_tables.modelled_report import modelled_report
+from latency_tables.systolic import Layer, load_accelerator, work
 from nas.errors import DeviceError, UsageError
 from search_spaces import get_space
 
@@ -64,6 +65,31 @@ def test_a_graph_without_layers_is_refused() -> None:
     graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "relu", [value], [result])
     with pytest.raises(DeviceError, match=r"\(modelled\) finds no convolution or matrix product"):
         BitFusion().cost(helper.make_model(graph).SerializeToString())
+
+
+def product_cost(first: list[int], second: list[int], *, constant: bool) -> float:
+    """Return modelled milliseconds of one matrix product."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, first)]
+    weights = [numpy_helper.from_array(np.zeros(second, np.float32), "w")] if constant else []
+    inputs += [] if constant else [helper.make_tensor_value_info("w", TensorProto.FLOAT, second)]
+    result = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "product", inputs, [result], weights)
+    return BitFusion().cost(helper.make_model(graph).SerializeToString())[0]
+
+
+def test_a_matrix_product_costs_by_its_rows() -> None:
+    one, many = (product_cost([1, tokens, 192], [192, 768], constant=True) for tokens in (1, 196))
+    assert many > 10 * one
+    pointwise = work(Layer(1, 1, 14, 192, 768), 8, 8, load_accelerator()).milliseconds(load_accelerator())
+    assert many == pytest.approx(pointwise, rel=0.2)  # the same product, cut otherwise
+
+
+def test_a_product_of_activations_costs_once_for_each_matrix() -> None:
+    one, three = (product_cost([1, heads, 196, 64], [1, heads, 64, 196], constant=False) for heads in (1, 3))
+    assert three == pytest.approx(3 * one)
+    assert one == product_cost([1, 196, 64], [64, 196], constant=True)
 
 
 def test_it_says_everywhere_that_it_is_modelled() -> None:
