@@ -21,10 +21,10 @@ from experiments.fastdepth.scenes import depth_set
 from latency_tables import Device, get_device
 from nas.compression.fastdepth import STRIDE, fastdepth
 from nas.compression.models import LoadedModel, load_model
+from nas.compression.network_graph import network_graph
 from nas.compression.pruning import PruningPlan, PruningState, Task, depth_estimation, load_state
 from nas.compression.pruning.finetune import train_epoch
 from nas.compression.widths import load_widths
-from nas.export.network_graph import network_graph
 from nas.export.pruning import PruningRequest, has_pruning, prune
 from nas.files import exists, read_json, write_json
 from supernets.datasets.depth import PARTS, load_depth, save_depth
