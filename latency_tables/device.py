@@ -115,6 +115,20 @@ class Device(ABC):
         """Short hash of ``describe()``: tables of one fingerprint are of one device."""
         return digest(self.describe())
 
+    def must_be(self, fingerprint: str, path: Path) -> None:
+        """Refuse what was measured on another machine or by another runtime than this.
+
+        Args:
+            fingerprint: Of the device that it was measured on.
+            path: Where it is kept.
+
+        Raises:
+            DeviceError: It is another.
+        """
+        if fingerprint != self.fingerprint:
+            own = f"device {self.name!r} is {self.fingerprint} now"
+            raise DeviceError(f"{path}: of the device {fingerprint}; {own}; name another folder, or delete this file")
+
     def clock(self) -> float:
         """Return the device's monotonic time in seconds."""
         return time.perf_counter()

@@ -14,6 +14,7 @@ from latency_tables.costs import Images
 from latency_tables.design import distinct, spread_networks, without
 from latency_tables.measurement import Floats
 from latency_tables.rows import MeasuredRow, append_rows, genes_of, measured_row, read_rows
+from nas.files import read_json, write_json
 from predictors.calibration import Calibration, calibrate, load_calibration
 from predictors.calibration_files import NETWORKS
 from predictors.calibration_job import JUDGING
@@ -27,6 +28,7 @@ RANDOM, FEW = "random", "few"
 FEW_NETWORKS = 20
 BATCH = 25  # networks whose sessions are open at once
 SEED = 1000
+SCHEMA, SCHEMA_VERSION = "hwnas calibration experiment", 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +71,30 @@ class Case:
         """Return the file of a session's measurements."""
         return self.out / self.space.name / f"{self.device_name}-session-{session}.csv"
 
+    @property
+    def cold_path(self) -> Path:
+        """Return the file of what the process that calibrated took, where it began with nothing measured."""
+        return self.out / self.space.name / f"{self.device_name}-cold.json"
+
+    def cold_seconds(self) -> float | None:
+        """Return the wall time of the process that calibrated; None where it went on with what was measured before."""
+        if not self.cold_path.exists():
+            return None
+        content = read_json(self.cold_path, SCHEMA, SCHEMA_VERSION)
+        self.device.must_be(content["fingerprint"], self.cold_path)
+        return float(content["seconds"])
+
+    def same_device(self, session: int) -> None:
+        """Note which device a session measures, or refuse one of another."""
+        path = self.path(session).with_suffix(".json")
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, SCHEMA, SCHEMA_VERSION, {"fingerprint": self.device.fingerprint})
+        self.device.must_be(read_json(path, SCHEMA, SCHEMA_VERSION)["fingerprint"], path)
+
     def rows(self, session: int, role: str) -> list[MeasuredRow]:
         """Return a session's measurements of one role."""
+        self.same_device(session)
         return [row for row in read_rows(self.path(session)) if row.role == role]
 
     def networks(self, count: int) -> dict[str, Genes]:
@@ -86,6 +110,7 @@ class Case:
 
     def measure(self, session: int, count: int) -> None:
         """Measure the networks, batch by batch, interleaved within a batch; those of ``--few`` in the first session."""
+        self.same_device(session)
         known = {(row.role, row.genes) for row in read_rows(self.path(session))}
         wanted = [
             (role, row)

@@ -4,7 +4,7 @@
     python experiments/calibration/run.py OUT --ship      # and puts the tables into latency_tables/tables
     python experiments/calibration/run.py OUT --devices cpu,openvino --spaces fashion-mbv3
 
-Every step is a process of its own, on one core. What is in OUT is not measured again: the same command goes on where it
+Every step is a process of its own, of as many threads as the device has, pinned to no core. What is in OUT is not measured again: the same command goes on where it
 was stopped. Writes OUT/result.json, OUT/tables.md and OUT/predicted.png; --write copies them beside this file.
 """
 
@@ -12,17 +12,20 @@ import argparse
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 
-from calibration_cases import FOLDER, Case, find_case
+from calibration_cases import FOLDER, SCHEMA, SCHEMA_VERSION, Case, find_case
 from calibration_judged import write_report
 
 from latency_tables.table import LatencyTable
 from nas.errors import NasError
-from nas.files import write_bytes
+from nas.files import write_bytes, write_json
+from predictors.calibration import calibration_folder
 from predictors.known_devices import SHIPPED
 
 DEVICES = ("cpu", "cpu-2t", "openvino", "browser")
@@ -68,6 +71,17 @@ def steps(options: argparse.Namespace) -> list[list[str]]:
     return found
 
 
+def launch_cold(case: Case, launch: Callable[[], None]) -> None:
+    """Calibrate, and note the process's wall time, unless something of the case was measured before."""
+    folder = calibration_folder(case.device, case.space, **vars(case.images))
+    cold, begun = not folder.exists(), time.perf_counter()
+    launch()
+    if cold:
+        case.cold_path.parent.mkdir(parents=True, exist_ok=True)
+        content = {"fingerprint": case.device.fingerprint, "seconds": round(time.perf_counter() - begun, 1)}
+        write_json(case.cold_path, SCHEMA, SCHEMA_VERSION, content)
+
+
 def run_step(name: str, case: Case, networks: int) -> None:
     """Calibrate, or measure the networks that judge in one of the sessions; what is there is not done again."""
     if name == "calibrate":
@@ -100,10 +114,13 @@ def main(arguments: Sequence[str] | None = None, launch: Launch = launch, shippe
     if options.step:
         run_step(options.step, find_case(options.out, options.spaces[0], options.devices[0]), options.networks)
         return
-    for step in steps(options):
-        launch(step)
     os.environ["HWNAS_CACHE"] = str(options.out / "cache")
     cases = [find_case(options.out, space, device) for space, device in product(options.spaces, options.devices)]
+    todo = steps(options)
+    for case, step in zip(cases, todo, strict=False):  # the first steps calibrate, a case each
+        launch_cold(case, partial(launch, step))
+    for step in todo[len(cases) :]:
+        launch(step)
     write_report(options.out, cases)
     if options.ship:
         ship(cases, shipped)

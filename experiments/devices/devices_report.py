@@ -10,7 +10,7 @@ import numpy as np
 from latency_tables.measurement import Floats
 from nas.files import atomic_path, write_bytes, write_json
 
-SCHEMA, SCHEMA_VERSION = "hwnas devices experiment", 1
+SCHEMA, SCHEMA_VERSION = "hwnas devices experiment", 2
 Ids = Mapping[str, Mapping[str, Mapping[str, str]]]  # by the device run on, the level, the device searched for
 
 

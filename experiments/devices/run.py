@@ -67,7 +67,8 @@ class Experiment:
         job = SearchJob(devices[0], out, supernet=supernet, data=data, budget=budget)
         self.jobs = {name: replace(job, device=device) for name, device in self.devices.items()}
         self.splits = read_images(job, self.supernet, self.progress)
-        self.asked = {"devices": list(self.devices), "supernet": supernet, "data": data, "budget": budget}
+        devices_now = {name: device.fingerprint for name, device in self.devices.items()}
+        self.asked = {"devices": devices_now, "supernet": supernet, "data": data, "budget": budget}
 
     def chosen(self) -> Chosen:
         """Return, for each level of accuracy, the fastest network of each device's front, and the one for all."""
@@ -120,8 +121,19 @@ class Experiment:
             for key, model in files.items():
                 write_bytes(folder / f"{key}.onnx", model)
             found = {key: {"accuracy": float(right.mean())} for key, right in correct.items()}
-            write_json(folder / "built.json", SCHEMA, SCHEMA_VERSION, {"networks": found})
-        return dict(read_json(folder / "built.json", SCHEMA, SCHEMA_VERSION)["networks"])
+            self._write(folder / "built.json", name, found)
+        return self._read(folder / "built.json", name)
+
+    def _write(self, path: Path, name: str, networks: Mapping[str, Any]) -> None:
+        """Write what was found of networks on a device, with its fingerprint."""
+        content = {"fingerprint": self.devices[name].fingerprint, "networks": networks}
+        write_json(path, SCHEMA, SCHEMA_VERSION, content)
+
+    def _read(self, path: Path, name: str) -> dict[str, Any]:
+        """Read that, unless it is of another machine or runtime."""
+        content = read_json(path, SCHEMA, SCHEMA_VERSION)
+        self.devices[name].must_be(content["fingerprint"], path)
+        return dict(content["networks"])
 
     def measured(self, name: str, number: int, keys: Sequence[str]) -> dict[str, Any]:
         """Return one round of a device: the measurements of its networks, interleaved, by id."""
@@ -130,9 +142,9 @@ class Experiment:
             models = {key: read_bytes(self.out / "models" / name / f"{key}.onnx") for key in keys}
             found = self.devices[name].measure_many(models, plan=self.plan, seed=number)
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(path, SCHEMA, SCHEMA_VERSION, {key: one.to_dict() for key, one in found.items()})
+            self._write(path, name, {key: one.to_dict() for key, one in found.items()})
             self.progress.note(f"round {number} on {name} measured")
-        return read_json(path, SCHEMA, SCHEMA_VERSION)
+        return self._read(path, name)
 
     def run(self, rounds: int) -> None:
         """Search, build, measure round by round with the devices taking turns, and report."""

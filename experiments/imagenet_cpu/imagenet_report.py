@@ -11,7 +11,7 @@ from imagenet_networks import Network
 from latency_tables.measurement import Floats
 from nas.files import atomic_path, write_bytes, write_json
 
-SCHEMA, SCHEMA_VERSION = "hwnas imagenet experiment", 1
+SCHEMA, SCHEMA_VERSION = "hwnas imagenet experiment", 2
 COLORS, SHOWN = {"fp32": "#0b6e99", "int8": "#d1495b"}, {"ofa": "o", "timm": "x"}
 UNVERIFIED = "Accuracies are of fp32; in int8 none of them is verified, on either side."
 

@@ -35,7 +35,8 @@ def networks_of(
     out: Path, data: Path, device: Device, names: list[str] | None, *, subnets: int, budget: int
 ) -> list[Network]:
     """Return what is measured on a device, as decided once: timm's networks, and the fronts found for it."""
-    path, asked = out / f"{device.name}-networks.json", {"names": names, "subnets": subnets, "budget": budget}
+    path = out / f"{device.name}-networks.json"
+    asked = {"names": names, "subnets": subnets, "budget": budget, "fingerprint": device.fingerprint}
     if not path.exists():
         peers = [one for one in timm_networks(names) if one.precision in device.precisions]
         levels = sorted({one.top1 for one in peers})
@@ -61,10 +62,13 @@ def measured(
             models = {one.key: model_of(one, device.quantization, out / "models") for one in chosen}
             timed = device.measure_many(models, plan=plan, seed=1000 * number + batch, baseline_ms=_first(out, device))
             path.parent.mkdir(parents=True, exist_ok=True)
-            content = {"networks": {key: one.to_dict() for key, one in timed.items()}}
+            networks_ms = {key: one.to_dict() for key, one in timed.items()}
+            content = {"fingerprint": device.fingerprint, "networks": networks_ms}
             write_json(path, SCHEMA, SCHEMA_VERSION, content)
             print(f"round {number} on {device.name}: {start + len(chosen)} of {len(networks)}", file=sys.stderr)
-        found |= read_json(path, SCHEMA, SCHEMA_VERSION)["networks"]
+        content = read_json(path, SCHEMA, SCHEMA_VERSION)
+        device.must_be(content["fingerprint"], path)
+        found |= content["networks"]
     return found
 
 

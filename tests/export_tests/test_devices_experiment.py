@@ -13,7 +13,7 @@ from tiny_job import Invented, make_tiny
 
 from latency_tables import FULL
 from latency_tables.simulated import CostModel, SimulatedDevice
-from nas.errors import UsageError
+from nas.errors import DeviceError, UsageError
 from nas.export import Scorer
 from nas.search import Scored
 from search_spaces import SearchSpace, get_space
@@ -65,6 +65,12 @@ def test_the_matrix_is_of_measured_latencies_and_is_made_once(run: ModuleType, t
     again = run.Experiment(out, devices(), **options)
     again.run(3)
     assert {path: path.stat().st_mtime_ns for path in out.glob("rounds/*") if path in before} == before
+    [first] = out.glob("rounds/0-pays.json")
+    first.write_text(first.read_text().replace(again.devices["pays"].fingerprint, "another"))
+    with pytest.raises(
+        DeviceError, match=r"0-pays.json: of the device another; device 'pays' is .*; name another folder"
+    ):
+        again.run(1)
     with pytest.raises(UsageError, match=r"chosen.json: of .*'budget': 500.*not of .*'budget': 7.*another folder"):
         run.Experiment(out, devices(), **{**options, "budget": 7}).run(1)
 

@@ -5,15 +5,17 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 from tiny_presets import PRESET
+from tiny_space import tiny_space
 
 from latency_tables import FULL, LatencyTable
 from latency_tables.costs import Images
 from latency_tables.simulated import CostModel, SimulatedDevice
+from nas.errors import DeviceError
 from predictors.known_devices import known_tables
 from search_spaces import get_space
 
@@ -65,6 +67,7 @@ def test_it_ends_in_figures_and_in_tables_that_are_sources_of_the_next_device(ru
     assert [one["device"] for one in found] == ["here", "there"]
     for one in found:
         assert one["errors"]["networks"] == one["few"]["networks"] == one["floor"]["networks"] == 12
+        assert one["seconds"] > 0 and one["table"] < 0.1
         assert one["errors"]["mean"] < 0.1 and one["floor"]["mean"] < 0.05 and one["describe"]["simulated"]
     assert (out / "tables.md").read_text().count("\n") == 4 and (out / "predicted.png").exists()
 
@@ -77,8 +80,42 @@ def test_it_ends_in_figures_and_in_tables_that_are_sources_of_the_next_device(ru
         assert identity.device["cpu"] == f"simulated by {path.stem}" and again.predict_ms(genes).min() > 0
 
     before = {path: path.read_bytes() for path in out.rglob("*.csv")}
+    (out / "tiny" / "here-cold.json").unlink()
     run.main(command, launch, shipped)  # nothing is measured again
+    found = json.loads((out / "result.json").read_text())["cases"]
+    assert found[0]["seconds"] is None and found[0]["missed"][0].startswith("cold") and found[1]["seconds"] > 0
+    assert "| resumed |" in (out / "tables.md").read_text()
     assert {path: path.read_bytes() for path in out.rglob("*.csv")} == before
+
+
+def test_neither_a_device_nor_another_of_its_runtime_is_a_source_of_it(
+    run: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import calibration_judged
+
+    runtimes = {"cpu": "onnxruntime 1", "cpu-2t": "onnxruntime 1", "openvino": "openvino 2"}
+    cases = [
+        SimpleNamespace(
+            device_name=name,
+            device=SimpleNamespace(runtime=runtime),
+            space=SimpleNamespace(digest="d"),
+            calibration=lambda: SimpleNamespace(table=None),
+        )
+        for name, runtime in runtimes.items()
+    ]
+    monkeypatch.setattr(calibration_judged, "judge", lambda case, tables: set(tables))
+    assert calibration_judged.judge_all(cases) == [{"openvino"}, {"openvino"}, {"cpu", "cpu-2t"}]
+
+
+def test_a_session_of_another_device_is_refused(run: ModuleType, tmp_path: Path) -> None:
+    from calibration_cases import Case
+
+    space = tiny_space()
+    Case(tmp_path, device("here"), space).same_device(1)
+    Case(tmp_path, device("here"), space).same_device(1)
+    other = SimulatedDevice("here", precisions=("fp32",))
+    with pytest.raises(DeviceError, match=r"here-session-1.json: of the device \w+; device 'here' is \w+ now; name"):
+        Case(tmp_path, other, space).same_device(1)
 
 
 def test_the_floor_is_what_two_sessions_differ_by(run: ModuleType) -> None:

@@ -18,7 +18,7 @@ from latency_tables import FULL, Device
 from latency_tables.costs import Images
 from latency_tables.network_costs import NetworkCosts
 from latency_tables.simulated import SimulatedDevice
-from nas.errors import UsageError
+from nas.errors import DeviceError, UsageError
 from nas.search import Scored
 from predictors.prediction import Prediction
 from search_spaces import Genes, SearchSpace, get_space
@@ -139,4 +139,8 @@ def test_it_ends_in_a_picture_and_goes_on_where_it_was_stopped(
     assert "times faster in the median" in text and "in int8 none of them is verified" in text
     with pytest.raises(UsageError, match=r"here-networks.json: of .*'budget': 2000.*another folder"):
         run.run(tmp_path, data, [device], rounds=1, **{**options, "budget": 1})
+    first = tmp_path / "rounds" / "0-here-0.json"
+    first.write_text(first.read_text().replace(device.fingerprint, "another"))
+    with pytest.raises(DeviceError, match=r"0-here-0.json: of the device another; device 'here' is .*; name another"):
+        run.run(tmp_path, data, [device], rounds=1, **options)
     assert onnx.load(next(tmp_path.glob("models/resnet18*"))).graph.node[0].op_type == "Conv"
