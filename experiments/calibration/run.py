@@ -4,8 +4,9 @@
     python experiments/calibration/run.py OUT --ship      # and puts the tables into latency_tables/tables
     python experiments/calibration/run.py OUT --devices cpu,openvino --spaces fashion-mbv3
 
-Every step is a process of its own, of as many threads as the device has, pinned to no core. What is in OUT is not measured again: the same command goes on where it
-was stopped. Writes OUT/result.json, OUT/tables.md and OUT/predicted.png; --write copies them beside this file.
+Every step is a process of its own, of as many threads as the device has, pinned to no core. What is in OUT is not
+measured again: the same command goes on where it was stopped. Writes OUT/result.json, OUT/tables.md and
+OUT/predicted.png; --write copies them beside this file.
 """
 
 import argparse
