@@ -26,7 +26,7 @@ ISA_FLAGS = (
 
 
 def describe_cpu(cpuinfo: Path = CPUINFO, cpu_folder: Path = CPU_FOLDER, board: Path = BOARD) -> dict[str, Any]:
-    """Return model, instruction sets, cores, caches, hypervisor and governor; what cannot be read is "unknown"."""
+    """Return model, instruction sets, usable cores, caches, hypervisor, governor; what cannot be read is "unknown"."""
     fields = _cpuinfo(cpuinfo)
     flags = set(fields.get("flags", fields.get("Features", "")).split())
     return {
@@ -34,11 +34,21 @@ def describe_cpu(cpuinfo: Path = CPUINFO, cpu_folder: Path = CPU_FOLDER, board: 
         "machine": platform.machine(),
         "cpu": _cpu_name(fields, board),
         "isa": [flag for flag in ISA_FLAGS if flag in flags],
-        "cores": os.cpu_count() or UNKNOWN,
+        "cores": usable_cores(),
         "caches": _caches(cpu_folder),
         "hypervisor": _hypervisor(flags),
         "governor": _read(cpu_folder / "cpufreq" / "scaling_governor"),
     }
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may run on: those of its affinity, which containers set too.
+
+    A quota of time (cgroup's ``cpu.max``) is none of cores and does not show here.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def digest(description: Mapping[str, Any]) -> str:
@@ -103,7 +113,7 @@ def _sysctl(name: str) -> str:
         return subprocess.run(
             ["sysctl", "-n", name], capture_output=True, text=True, timeout=5, check=False
         ).stdout.strip()
-    except OSError:
+    except (OSError, subprocess.SubprocessError):
         return ""
 
 

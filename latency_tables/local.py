@@ -1,9 +1,9 @@
 """The runtimes of this machine: they are here or can be installed, share its cores, and are never timed at once."""
 
 import importlib
-import os
 from collections.abc import Sequence
 
+from latency_tables.fingerprint import usable_cores
 from latency_tables.probed import ProbedDevice
 from nas.errors import DeviceError
 
@@ -22,14 +22,14 @@ class LocalDevice(ProbedDevice):
         package: What the runtime is imported and installed as.
 
     Raises:
-        DeviceError: The runtime is not installed, or the machine has fewer cores than ``threads``.
+        DeviceError: The runtime is not installed, or this process may use fewer cores than ``threads``.
     """
 
     package: str
     occupies = THIS_MACHINE
 
     def __init__(self, name: str, *, threads: int = 1, precisions: Sequence[str] | None = None) -> None:
-        cores = os.cpu_count() or 1
+        cores = usable_cores()
         if not 1 <= threads <= cores:
             raise DeviceError(f"device {name!r} asks for {threads} threads; allowed on this machine: 1 to {cores}")
         version = installed_version(name, self.package)

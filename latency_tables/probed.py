@@ -69,7 +69,9 @@ class ProbedDevice(Device):
 
         found = executed_float(self.session)
         if found is None:
-            raise DeviceError(f"device {self.name!r}: {self.runtime} computes float convolutions wrongly here")
+            raise DeviceError(
+                f"device {self.name!r}: {self.runtime} computes convolutions or products of floats wrongly here"
+            )
         return found
 
     @cached_property

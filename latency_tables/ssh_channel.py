@@ -181,11 +181,11 @@ class Channel:
         code, host, python = self._ssh.poll(), self.host.host, self.host.python
         self.close()
         said = self._last_words()
+        if self._is_open:  # then it is the runtime over there that said what looks like a refusal
+            return ConnectionCut(f"{host}: the connection was cut (ssh: {said}, exit {code})")
         for words, meaning in REFUSALS:
             if code == 255 and words in self._errors.decode(errors="replace").lower():
                 return DeviceError(f"{host}: {meaning} (ssh: {said})")
-        if self._is_open:
-            return ConnectionCut(f"{host}: the connection was cut (ssh: {said}, exit {code})")
         if code == 255:
             return ConnectionCut(f"{host}: it cannot be reached (ssh: {said}); see that it is on and the name right")
         if code in (126, 127):

@@ -1,9 +1,11 @@
 """How the other machine is called: the system's OpenSSH client, as an argument list that leaves nothing to chance.
 
-The host's key must be in the person's ``known_hosts``; nothing is asked for, nothing is forwarded, no other connection
-is shared, and none of it can be loosened by the person's ``~/.ssh/config``, which names, ports and jumps come from.
-The one string that a shell over there reads is the bootstrap below, quoted: it reads the runner from its standard
-input, checks its hash, and runs it without writing it anywhere.
+The host's key must be in the person's or the machine's ``known_hosts``, or in the one file that is named instead;
+nothing is asked for, neither agent, display, ports nor Kerberos tickets are forwarded, and no other connection is
+shared. ``OPTIONS`` come before the person's ``~/.ssh/config``, which cannot loosen them, and which names, ports, keys
+and jumps come from. What it says of those, such as a ``ProxyCommand``, is executed. OpenSSH 8.5 or newer has all of
+them. The one string that a shell over there reads is the bootstrap below, quoted: it reads the runner from its
+standard input, checks its hash, and runs it without writing it anywhere.
 """
 
 import hashlib
@@ -24,6 +26,7 @@ ALIVE_SECONDS, ALIVE_COUNT = 5, 3  # a connection that is silent for so long is 
 OPTIONS = {
     "BatchMode": "yes",
     "StrictHostKeyChecking": "yes",
+    "KnownHostsCommand": "none",
     "VerifyHostKeyDNS": "no",
     "NoHostAuthenticationForLocalhost": "no",
     "UpdateHostKeys": "no",
@@ -33,6 +36,7 @@ OPTIONS = {
     "ClearAllForwardings": "yes",
     "ForwardAgent": "no",
     "ForwardX11": "no",
+    "GSSAPIDelegateCredentials": "no",
     "PermitLocalCommand": "no",
     "RemoteCommand": "none",
     "ControlMaster": "no",
@@ -58,7 +62,7 @@ class SshHost:
         host: As one types it after ``ssh``: ``pi@raspberrypi``, or a name from ``~/.ssh/config``.
         port: None for what ``~/.ssh/config`` says, or 22.
         identity: The file of a private key, None for the agent and the usual files.
-        known_hosts: The file of host keys, None for the person's own.
+        known_hosts: The one file of host keys, None for the person's own and the machine's.
         python: The interpreter over there, which has the runtime.
 
     Raises:
@@ -88,6 +92,7 @@ class SshHost:
         # Paths go through the environment: ssh splits and expands what stands in an option, but not a variable's value.
         options += [argument for name in self._paths() for argument in ("-o", f"{name}=${{{_variable(name)}}}")]
         options += ["-o", "IdentitiesOnly=yes"] if self.identity else []
+        options += ["-o", "GlobalKnownHostsFile=none"] if self.known_hosts else []
         options += ["-p", str(self.port)] if self.port else []
         return ["ssh", "-T", *options, "--", self.host, self._remote()]
 

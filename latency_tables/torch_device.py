@@ -1,8 +1,8 @@
 """torch itself, eager or compiled, on the processor or on a CUDA GPU: fp32, in inference mode, batch 1.
 
 The file that ships is read back as a torch network (``supernets.graph.reader``), so nothing else is timed than on other
-runtimes. TF32 is off on GPUs, which the probe for floats confirms. On a GPU the time is the synchronised wall time of
-all inferences of a slice; ``event_seconds`` has the same by CUDA events, without what the processor adds around them.
+runtimes. TF32 is off on GPUs, in convolutions and in products of matrices, which the probe for floats confirms of both.
+On a GPU the time is the synchronised wall time of all inferences of a slice.
 Compiling takes tens of seconds a network: for single files, hardly for calibrating, so ``nas devices`` leaves it out.
 """
 
@@ -84,12 +84,14 @@ class TorchDevice(LocalDevice):
     @contextmanager
     def settings(self) -> Iterator[None]:
         """Have torch's global settings be those of this device while the block runs."""
-        threads = torch.get_num_threads()
+        threads, products = torch.get_num_threads(), torch.get_float32_matmul_precision()
         torch.set_num_threads(self.threads)
+        torch.set_float32_matmul_precision("highest")
         try:
             with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
                 yield
         finally:
+            torch.set_float32_matmul_precision(products)
             torch.set_num_threads(threads)
 
     def synchronise(self) -> None:
@@ -147,13 +149,7 @@ class _Session:
 
 
 class _Runner:
-    """A network with its input in place.
-
-    Attributes:
-        event_seconds: What the last run took by CUDA events; None on a processor.
-    """
-
-    event_seconds: float | None = None
+    """A network with its input in place."""
 
     def __init__(self, network: Network, shape: Sequence[int], device: TorchDevice) -> None:
         self._network, self._device = network, device
@@ -169,18 +165,9 @@ class _Runner:
 
     def _timed(self, count: int) -> float:
         network, images = self._network, self._input
-        on_gpu = self._device.accelerator.type == "cuda"
-        events = [torch.cuda.Event(enable_timing=True) for _ in range(2)] if on_gpu else []
         self._device.synchronise()
         start = time.perf_counter_ns()
-        if events:
-            events[0].record()
         for _ in range(count):
             network(images)
-        if events:
-            events[1].record()
         self._device.synchronise()
-        took = (time.perf_counter_ns() - start) * 1e-9
-        if events:
-            self.event_seconds = events[0].elapsed_time(events[1]) * 1e-3
-        return took
+        return (time.perf_counter_ns() - start) * 1e-9

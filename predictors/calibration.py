@@ -21,7 +21,16 @@ from latency_tables.fingerprint import differences
 from latency_tables.table import MEND, LatencyTable, read_identity
 from nas.errors import FileFormatError, UsageError
 from nas.files import cache_dir, exists
-from predictors.calibration_files import NETWORKS, PREDICTOR, REPORT, read_report, take_place, under_way, write_report
+from predictors.calibration_files import (
+    NETWORKS,
+    PREDICTOR,
+    REPORT,
+    read_report,
+    read_steadily,
+    take_place,
+    under_way,
+    write_report,
+)
 from predictors.calibration_job import CalibrationJob, CalibrationPlan, Listener
 from predictors.calibration_report import CalibrationReport
 from predictors.latency import LatencyPredictor, table_path
@@ -87,13 +96,17 @@ def load_calibration(device: Device, space: SearchSpace, *, channels: int, class
         FileFormatError: It is damaged or of something else; the message names the file and the mend.
     """
     folder = calibration_folder(device, space, channels=channels, classes=classes)
-    if not exists(folder / REPORT):
+    return read_steadily(folder, device, lambda: _load(folder, device, space, Images(channels, classes)))
+
+
+def _load(folder: Path, device: Device, space: SearchSpace, images: Images) -> Calibration | None:
+    path = folder / REPORT
+    if not exists(path):
         return None
     try:
-        path = folder / REPORT
         report = CalibrationReport.from_dict(read_report(folder, SCHEMA, SCHEMA_VERSION), str(path))
         predictor = LatencyPredictor.load(folder / PREDICTOR, space)
-        _check_identity(table_path(folder / PREDICTOR).with_suffix(".json"), report, device, Images(channels, classes))
+        _check_identity(table_path(folder / PREDICTOR).with_suffix(".json"), report, device, images)
     except FileFormatError as error:
         if MEND in str(error):
             raise

@@ -11,13 +11,16 @@ Who writes holds the device's lock (``Device.exclusively``).
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from latency_tables import Device
 from nas.errors import FileFormatError
 from nas.files import exists, read_json, sha256, write_json
 from nas.writing import writing
+
+Found = TypeVar("Found")
 
 NETWORKS, PREDICTOR, REPORT = "networks.csv", "predictor.json", "report.json"
 HASHED = (PREDICTOR, "predictor_table.json", "predictor_table.csv")
@@ -56,6 +59,32 @@ def _hash(content: object) -> str:
 def under_way(folder: Path) -> Path:
     """Return where to measure: beside a finished calibration, which stays in use until there is a new one."""
     return _anew(folder) if exists(folder / REPORT) else folder
+
+
+def read_steadily(folder: Path, device: Device, read: Callable[[], Found]) -> Found:
+    """Return ``read()`` of the calibration in ``folder``; again where another took its place meanwhile.
+
+    Raises:
+        FileFormatError: ``read`` refuses a calibration that nobody has replaced, or the one that came after.
+        DeviceError: Another process goes on measuring the device.
+    """
+    before = _version(folder)
+    try:
+        return read()
+    except FileFormatError:
+        if _version(folder) == before:
+            raise
+    with device.exclusively():  # whoever replaces a calibration holds it
+        return read()
+
+
+def _version(folder: Path) -> tuple[int, int] | None:
+    """Return what tells this report from the next; None where there is none, as for a moment between two."""
+    try:
+        found = (folder / REPORT).stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def measured_so_far(folder: Path) -> Path | None:

@@ -9,6 +9,7 @@ from nas.cli.options import Device, Json, Quiet, Space, Supernet
 from nas.cli.output import print_json
 from nas.cli.progress import progress_on
 from nas.defaults import SPACE
+from nas.errors import UsageError
 
 
 def calibrate(
@@ -60,6 +61,7 @@ def calibrate(
     from supernets import get_supernet
 
     on = get_device(device)
+    _check_together(device, is_computed=isinstance(on, BitFusion), seconds=seconds, few=few)
     untrained = supernet is None  # timing does not depend on the weights
     net = get_supernet(space or SPACE, pretrained=False) if untrained else open_supernet(str(supernet), space)
     preset = net.space.preset
@@ -85,8 +87,19 @@ def calibrate(
             found = calibrated(
                 on, menu, net, fresh=recalibrate, seconds=seconds, progress=Progress(display.listener, display.note)
             )
+            if found.reused and seconds is not None:
+                display.note(f"--seconds {seconds:g} is not used, as nothing was measured; --recalibrate measures anew")
     picture = {"picture": str(found.picture())} if isinstance(found, Calibration) else {}
     if json:
         print_json({**found.report.to_dict(), "reused": found.reused, "folder": str(found.folder), **picture})
     else:
         print("\n".join([*found.report.lines(), *(f"picture: {path}" for path in picture.values())]))
+
+
+def _check_together(device: str, *, is_computed: bool, seconds: float | None, few: int | None) -> None:
+    """Refuse what would be passed over in silence."""
+    given = [name for name, value in (("--seconds", seconds), ("--few", few)) if value is not None]
+    if is_computed and given:
+        raise UsageError(f"{given[0]} with device {device!r}, which is computed, not measured; leave it out")
+    if len(given) > 1:
+        raise UsageError(f"--seconds with --few, which measures {few} networks however long that takes; leave one out")

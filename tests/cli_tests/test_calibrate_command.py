@@ -28,3 +28,28 @@ def test_the_command_prints_errors_by_stratum_and_names_the_picture(
     found = json.loads(capsys.readouterr().out)
     assert found["reused"] and Path(found["picture"]) == picture
     assert {"depth", "resolution", "int8 share"} == set(found["strata"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--device", "cpu", "--seconds", "9", "--few", "20"], "--seconds with --few, which measures 20 networks"),
+        (["--device", "bitfusion", "--seconds", "9"], "--seconds with device 'bitfusion', which is computed"),
+        (["--device", "bitfusion", "--few", "20"], "--few with device 'bitfusion', which is computed, not measured;"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["calibrate", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_time_limit_that_was_not_needed_is_noted(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("latency_tables.get_device", SimulatedDevice)
+    monkeypatch.setattr("supernets.get_supernet", lambda name, **options: SimpleNamespace(space=SPACE, **IMAGES))
+    run(SimulatedDevice("pretended"))
+    assert main(["calibrate", "--device", "pretended", "--seconds", "9"]) == 0
+    assert "--seconds 9 is not used, as nothing was measured; --recalibrate measures anew" in capsys.readouterr().err

@@ -1,11 +1,15 @@
 """A fingerprint tells machines apart and their owners not."""
 
 import json
+import os
 import platform
+import subprocess
 from pathlib import Path
 
+import pytest
+
 from latency_tables import get_device
-from latency_tables.fingerprint import describe_cpu, differences, digest
+from latency_tables.fingerprint import describe_cpu, differences, digest, usable_cores
 
 CPUINFO = """\
 processor\t: 0
@@ -66,3 +70,24 @@ def test_differences_say_what_was_and_what_is() -> None:
         "old: 1 before, 'unknown' now",
         "new: 'unknown' before, 2 now",
     ]
+
+
+def test_only_cores_that_this_process_may_use_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 5, 7}, raising=False)
+    assert usable_cores() == describe_cpu()["cores"] == 3
+    monkeypatch.delattr(os, "sched_getaffinity")  # as on a Mac
+    assert usable_cores() == 64
+
+
+@pytest.mark.parametrize("error", [OSError(), subprocess.TimeoutExpired("sysctl", 5)])
+def test_a_mac_that_does_not_name_its_processor_is_named_otherwise(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(platform, "system", lambda: "Darwin")
+    monkeypatch.setattr(platform, "processor", lambda: "arm")
+    monkeypatch.setattr(subprocess, "run", fail)
+    assert describe_cpu(tmp_path / "absent", tmp_path, tmp_path / "absent")["cpu"] == "arm"

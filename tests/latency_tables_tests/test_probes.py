@@ -45,6 +45,13 @@ def test_floats_are_known_by_what_they_round_away(places: int, name: str | None)
     assert name is None or name in FLOATS
 
 
+def test_products_of_matrices_in_less_than_convolutions_count() -> None:
+    lowered = {"fp16": 10, "bf16": 7}
+    for name, places in lowered.items():
+        found = executed_float(lambda model, at=places: Rounding(model, at if b"MatMul" in model else 23))
+        assert found == name
+
+
 def test_kernels_that_saturate_get_weights_of_seven_bits() -> None:
     assert int8_form(HOST.session, lambda model: {"Conv": 1}, "x86_64") in ("u8s8", "u8s7")
     assert int8_form(Saturating, lambda model: {"Conv": 1}, "x86_64") == "u8s7"
@@ -63,7 +70,9 @@ def test_a_device_that_computes_nonsense_is_refused(monkeypatch: pytest.MonkeyPa
         return Rounding(model, 3)
 
     monkeypatch.setattr(OnnxRuntimeCpu, "session", session)
-    with pytest.raises(DeviceError, match=r"device 'cpu': onnxruntime .* computes float convolutions wrongly here"):
+    with pytest.raises(
+        DeviceError, match=r"device 'cpu': onnxruntime .* computes convolutions or products of floats wrongly here"
+    ):
         get_device("cpu").describe()
 
 

@@ -1,11 +1,11 @@
 """Profiles of a person's own: what they make of a runtime, and what is said of those that do not fit."""
 
-import os
 from pathlib import Path
 
 import pytest
 
 from latency_tables import get_device
+from latency_tables.fingerprint import usable_cores
 from latency_tables.profile import Profile, read_profile
 from nas.errors import DeviceError, FileFormatError, UsageError
 
@@ -66,7 +66,7 @@ def test_a_profile_of_another_version_or_none_is_refused(tmp_path: Path) -> None
 
 
 def test_what_the_machine_has_not_is_refused(tmp_path: Path) -> None:
-    cores = os.cpu_count()
+    cores = usable_cores()
     with pytest.raises(DeviceError, match=rf"'mine' asks for 1000 threads; allowed on this machine: 1 to {cores}"):
         get_device(write(tmp_path, 'runtime = "onnxruntime"', "threads = 1000"))
     greedy = get_device(write(tmp_path, 'runtime = "onnxruntime"', 'precisions = ["fp32", "fp16"]'))

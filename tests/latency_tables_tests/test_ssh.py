@@ -126,12 +126,17 @@ def test_a_careless_configuration_of_ssh_loosens_nothing(tmp_path: Path) -> None
     config = tmp_path / "config"
     config.write_text(
         "StrictHostKeyChecking no\nBatchMode no\nVerifyHostKeyDNS yes\nForwardAgent yes\nRemoteCommand id\n"
+        "KnownHostsCommand /bin/echo %h\nGSSAPIDelegateCredentials yes\nGlobalKnownHostsFile /etc/hosts\n"
     )
-    *arguments, _, host, _ = SshHost("pi@board").command()
-    asked = subprocess.run([*arguments, "-F", config, "-G", host], capture_output=True, text=True, check=True)
+    pinned = SshHost("pi@board", known_hosts=config)
+    *arguments, _, host, _ = pinned.command()
+    asked = subprocess.run(
+        [*arguments, "-F", config, "-G", host], capture_output=True, text=True, check=True, env=pinned.environment()
+    )
     effective = set(asked.stdout.splitlines())
     assert {"stricthostkeychecking true", "batchmode yes", "verifyhostkeydns false", "forwardagent no"} <= effective
-    assert not [line for line in effective if line.startswith("remotecommand id")]
+    assert {"gssapidelegatecredentials no", "globalknownhostsfile none", f"userknownhostsfile {config}"} <= effective
+    assert not [line for line in effective if line.startswith(("remotecommand id", "knownhostscommand /"))]
 
 
 def test_a_connection_cut_in_the_middle_is_opened_again_and_the_measurement_goes_on(
@@ -151,8 +156,9 @@ def test_a_connection_cut_in_the_middle_is_opened_again_and_the_measurement_goes
     assert server.is_left()
 
 
-def test_a_connection_that_is_always_cut_is_given_up(server: SshServer, model: bytes) -> None:
-    script = f'#!/bin/sh\n{sys.executable} "$@" | {{ read -r line; echo "$line"; kill $$; }}\n'
+@pytest.mark.parametrize("end", ["kill $$", "echo Permission denied >&2; exit 255"])
+def test_a_connection_that_is_always_cut_is_given_up(end: str, server: SshServer, model: bytes) -> None:
+    script = f'#!/bin/sh\n{sys.executable} "$@" | {{ read -r line; echo "$line"; {end}; }}\n'
     host = server.host(python=server.python("dies", script))
     link = SshLink(host, runtime="onnxruntime", threads=1, options={})
     with pytest.raises(

@@ -1,7 +1,6 @@
 """What the ``ssh`` runtime refuses, each in one line that names the machine, what happened and the mend."""
 
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ import pytest
 from ssh_server import SshServer, new_key, running_server
 
 from latency_tables import ssh_link
+from latency_tables.fingerprint import usable_cores
 from latency_tables.reference_net import reference_model
 from latency_tables.ssh import SshDevice
 from latency_tables.ssh_command import SshHost
@@ -123,7 +123,7 @@ def test_a_runtime_that_is_missing_over_there(server: SshServer) -> None:
 
 
 def test_more_threads_than_there_are_cores_over_there(server: SshServer) -> None:
-    with pytest.raises(DeviceError, match=rf"'pi' asks for 999 threads; allowed on \S+: 1 to {os.cpu_count()}$"):
+    with pytest.raises(DeviceError, match=rf"'pi' asks for 999 threads; allowed on \S+: 1 to {usable_cores()}$"):
         server.device("pi", threads=999)
 
 

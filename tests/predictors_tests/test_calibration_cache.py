@@ -13,7 +13,7 @@ from nas.errors import DeviceError, FileFormatError, OutputError, UsageError
 from nas.files import cache_dir, sha256
 from nas.lock import exclusive
 from predictors import calibration_changes, load_calibration
-from predictors.calibration_files import measured_so_far
+from predictors.calibration_files import measured_so_far, read_report
 from predictors.calibration_report import CalibrationReport
 from search_spaces import MBConvSpace
 
@@ -228,3 +228,21 @@ def test_a_cache_that_cannot_be_written_is_one_line(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("HWNAS_CACHE", "/proc/nope")
     with pytest.raises(OutputError, match=r"^/proc/nope/simulated\.lock: cannot be written \(No such file"):
         run(SimulatedDevice())
+
+
+def test_one_that_another_took_the_place_of_while_it_was_read_is_read_again(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[Path] = []
+
+    def replaced_meanwhile(folder: Path, *schema: object) -> dict[str, object]:
+        reads.append(folder)
+        if len(reads) == 1:
+            (folder / "another").write_bytes((folder / "report.json").read_bytes())
+            (folder / "another").rename(folder / "report.json")
+            raise FileFormatError("half of the one and half of the other")
+        return read_report(folder, *schema)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("predictors.calibration.read_report", replaced_meanwhile)
+    assert load_calibration(SimulatedDevice(), SPACE, **IMAGES) is not None
+    assert reads == [finished, finished]
