@@ -98,18 +98,23 @@ def _table(name: str, found: Sequence[Timed]) -> list[str]:
 
 
 def _summary(found: Sequence[Timed]) -> list[str]:
-    lines = []
-    for precision in COLORS:
-        peers = [one for one in found if one.network.source == "timm" and one.network.precision == precision]
-        pairs = [(one, equal(one, found, surely=False)) for one in peers]
-        gains = [one.ms / other.ms for one, other in pairs if other is not None]
-        if gains:
-            middle, low, high = np.median(gains), min(gains), max(gains)
-            lines.append(
-                f"In {precision}, over the {len(gains)} of {len(peers)} networks whose accuracy a subnet reaches: "
-                f"{middle:.2f} times faster in the median, {low:.2f} to {high:.2f}."
-            )
-    return lines
+    return [line for precision in COLORS if (line := summary(found, precision))]
+
+
+def summary(found: Sequence[Timed], precision: str) -> str:
+    """Return how the subnets fare against all networks of timm in a precision, those out of reach counted as lost."""
+    peers = [one for one in found if one.network.source == "timm" and one.network.precision == precision]
+    pairs = [(one, equal(one, found, surely=False)) for one in peers]
+    gains = np.array([one.ms / other.ms if other else 0.0 for one, other in pairs])
+    if not len(gains):
+        return ""
+    reached, lost = gains[gains > 0], [one.network.name for one, other in pairs if other is None]
+    within = f", from {reached.min():.2f} to {reached.max():.2f} where one is" if len(reached) else ""
+    return (
+        f"In {precision}, of {len(gains)} networks: a subnet is as accurate and faster for {(gains > 1).sum()}, as "
+        f"accurate and no faster for {((gains > 0) & (gains <= 1)).sum()}, and none is as accurate for {len(lost)} "
+        f"({', '.join(lost) or 'none'}); {np.median(gains):.2f} times faster in the median of all of them{within}."
+    )
 
 
 def draw(found: Mapping[str, Sequence[Timed]], path: Path) -> None:

@@ -99,6 +99,21 @@ def test_equal_accuracy_is_of_one_precision_and_of_what_is_sure(run: ModuleType)
     assert equal(timed("timm", "fp32", 0.8, 6), ours, surely=False) is None
 
 
+def test_a_network_out_of_reach_is_a_loss_in_the_headline(run: ModuleType) -> None:
+    from imagenet_networks import Network
+    from imagenet_report import Timed, summary
+
+    def timed(name: str, source: str, top1: float, ms: float) -> Timed:
+        return Timed(Network(name, source, "fp32", "", top1, top1, 224), np.array([ms]))
+
+    ours, peers = timed("s", "ofa", 0.75, 2), [timed("a", "timm", 0.7, 6), timed("b", "timm", 0.72, 1)]
+    top = [timed("c", "timm", 0.8, 9), timed("d", "timm", 0.81, 9)]
+    text = summary([ours, *peers, *top], "fp32")
+    assert "of 4 networks: a subnet is as accurate and faster for 1, as accurate and no faster for 1" in text
+    assert "none is as accurate for 2 (c, d); 0.25 times faster in the median of all of them, from 0.50 to 3.00" in text
+    assert summary([ours, *peers], "int8") == ""
+
+
 def test_rows_of_a_part_are_the_same_networks_in_the_whole(run: ModuleType) -> None:
     from imagenet_fronts import moved
 
@@ -136,7 +151,7 @@ def test_it_ends_in_a_picture_and_goes_on_where_it_was_stopped(
     ours = [one for one in networks if one["source"] == "ofa"]
     assert all(one["pixels"] == 224 and 0 < one["top1"] - one["low"] < 0.01 for one in ours)
     text = (tmp_path / "tables.md").read_text()
-    assert "times faster in the median" in text and "in int8 none of them is verified" in text
+    assert "times faster in the median of all" in text and "in int8 none of them is verified" in text
     with pytest.raises(UsageError, match=r"here-networks.json: of .*'budget': 2000.*another folder"):
         run.run(tmp_path, data, [device], rounds=1, **{**options, "budget": 1})
     first = tmp_path / "rounds" / "0-here-0.json"
