@@ -17,6 +17,9 @@ from nas.compression.units import PRODUCTS
 from nas.errors import UsageError
 from supernets.graph import INPUT
 
+REMOVABLE = ("Relu", "Clip")
+"""Activations that rounding to the range of their output computes."""
+
 Mask = tuple[bool, ...]
 """A configuration: which of the layers are int8, in their order."""
 
@@ -74,6 +77,25 @@ class LayeredGraph:
             for node in self.model.graph.node
             if node.op_type in PRODUCTS and len(node.input) > 1 and node.input[1] in constants
         ]
+
+    def computed(self) -> list[str]:
+        """Return what each layer's product computes as it is rounded in int8: what a Relu or Clip makes of it.
+
+        onnxruntime's quantizer takes such an activation out where it is the only reader: the product writes the
+        activation's tensor, with its range.
+        """
+        readers: dict[str, list[NodeProto]] = {}
+        for node in self.model.graph.node:
+            for name in node.input:
+                readers.setdefault(name, []).append(node)
+        outputs = {value.name for value in self.model.graph.output}
+        found = []
+        for product in self.products():
+            name = product.output[0]
+            reading = readers.get(name, [])
+            removable = len(reading) == 1 and reading[0].op_type in REMOVABLE and name not in outputs
+            found.append(reading[0].output[0] if removable else name)
+        return found
 
     def distances(self) -> NDArray[np.int64]:
         """Return how many steps of the flow lie between any two layers, whichever way, ``(layers, layers)``."""

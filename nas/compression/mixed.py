@@ -1,9 +1,10 @@
 """Mixed-precision post-training quantization of any network to an accuracy target, as fast as the device allows.
 
 Layers are ordered by sensitivity, augmented with how neighbours act together (after Schaefer et al., 2023); a search
-asks for the accuracy of few configurations, in the sessions that ship, against a paired test; latency is predicted by
-the islands of one precision, and the finalists are measured. The answer is the fastest measured one that passes its
-gates and meets the target, which may be fp32 itself where int8 gains nothing.
+asks for the accuracy of few configurations, in the sessions that ship, image by image beside fp32's; latency is
+predicted by the islands of one precision, and the finalists are measured. The answer is the fastest measured one that
+passes its gates and meets the target, by the point estimate unless confidence is asked for. It may be fp32 itself,
+where int8 gains nothing.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from nas.compression.islands import SAMPLES, IslandLatency, fit_islands, sample_
 from nas.compression.layers import Mask
 from nas.compression.mixed_search import Question, mixed_strategy
 from nas.compression.order import REACH, Order, augmented_order, interactions, plain_order
+from nas.compression.paired import images_needed, paired_difference
 from nas.compression.sensitivity import SENSITIVITIES, sensitivities, single_losses
 from nas.compression.timing import SILENT, Measure, Reports, Timing
 from nas.compression.trials import Attempt, Attempts, Target, Trials
@@ -112,6 +114,23 @@ def check_drop(max_drop: float) -> None:
         raise UsageError(f"max drop {max_drop}; allowed: from 0 to below 1, a fraction of fp32's accuracy")
 
 
+def check_images(target: Target) -> None:
+    """Check that a configuration which changes no answer would meet the target.
+
+    Raises:
+        InfeasibleError: The interval of so few images is too wide for it.
+    """
+    if target.met_by(paired_difference(target.baseline, target.baseline)):
+        return
+    asked = f"{100 * (1 - target.max_drop):g} % of fp32's accuracy with confidence"
+    if not target.allowed:
+        raise InfeasibleError(f"{asked} cannot be shown by any number of images; allow a drop")
+    raise InfeasibleError(
+        f"{asked} cannot be shown by {len(target.baseline)} validation images, even if no answer changes; give at "
+        f"least {images_needed(target.allowed)} or allow a larger drop"
+    )
+
+
 def search_mixed(
     trials: Trials,
     max_drop: float,
@@ -135,13 +154,15 @@ def search_mixed(
 
     Raises:
         UsageError: ``max_drop`` is out of its range.
-        InfeasibleError: Nothing but fp32 meets the target; the message says the best reachable.
+        InfeasibleError: No int8 configuration meets the target, not even one layer alone, or the images are too few
+            for confidence; the message says the best that was tried, or how many images it takes.
         VerificationError: No finalist passes its gates.
     """
     check_drop(max_drop)
     rng = np.random.default_rng(plan.seed)
     plain: Mask = (False,) * len(trials.possible)
     target = Target(trials.correct(plain), max_drop, confident)
+    check_images(target)
     order, losses = find_order(trials, plan, rng, reports)
     latency = fit_latency(trials, measure, plan, rng, reports)
     attempts = Attempts(trials, target, plan.attempts, reports.part("search"))
@@ -150,7 +171,9 @@ def search_mixed(
     attempts.meets(trials.possible, "int8 throughout")
     good = sorted((one for one in attempts.history if one.meets), key=lambda one: latency.predict(one.mask))
     if worthwhile and not good:
-        raise InfeasibleError(_best_reachable(attempts, target))
+        if any(sum(one.mask) == 1 for one in attempts.history):
+            raise InfeasibleError(f"{_best_tried(attempts, target)}: allow a larger drop or give more images")
+        reports.note(f"{_best_tried(attempts, target)}; fewer layers do not pay or were not tried: fp32 is kept")
     if not worthwhile:
         reports.note("int8 is not predicted to be faster than fp32 here, in whatever layers")
     measured = _measure(trials, good[: plan.finalists], attempts, measure)
@@ -231,15 +254,12 @@ def gated(trials: Trials, one: Finalist, reference: Callable[[torch.Tensor], tor
     )
 
 
-def _best_reachable(attempts: Attempts, target: Target) -> str:
-    best = max(attempts.history, key=lambda one: one.change.value, default=None)
-    asked = f"no int8 configuration keeps {100 * (1 - target.max_drop):g} % of fp32's accuracy"
-    kept = "with confidence " if target.confident else ""
-    if best is None:
-        return f"{asked} {kept}in 0 tried; allow more attempts"
+def _best_tried(attempts: Attempts, target: Target) -> str:
+    best = max(attempts.history, key=lambda one: one.change.value)
+    kept = " with confidence" if target.confident else ""
     reached = 100 * best.accuracy / max(float(target.baseline.mean()), 1e-12)
     return (
-        f"{asked} {kept}on {len(target.baseline)} images, of {len(attempts.history)} tried; the best reachable keeps "
-        f"{reached:.2f} % with {sum(best.mask)} of {len(best.mask)} layers in int8: allow a larger drop or give more "
-        "images"
+        f"no int8 configuration keeps {100 * (1 - target.max_drop):g} % of fp32's accuracy{kept} on "
+        f"{len(target.baseline)} images, of {len(attempts.history)} tried; the best tried keeps {reached:.2f} % with "
+        f"{sum(best.mask)} of {len(best.mask)} layers in int8"
     )

@@ -58,7 +58,7 @@ def bisection(question: Question) -> None:
     def prefix(length: int) -> Mask:
         return fastest_within(question.latency, question.order.prefix(length))
 
-    low, high = 0, longest + 1  # the empty prefix is fp32
+    low, high = 0, longest + 1  # the empty prefix is fp32, and so is one that does not pay: both meet the target
     middle = longest
     while high - low > 1:
         low, high = (middle, high) if attempts.meets(prefix(middle), "bisection") else (low, middle)

@@ -91,7 +91,8 @@ def augmented_order(
         trials: Gives the losses.
         strengths: To choose from; the first of those that do equally well is taken.
     """
-    scale = np.abs(sensitivities).sum() / max(np.abs(singles).sum(), np.finfo(np.float64).tiny)
+    able = np.array(trials.possible)  # what stays in fp32 has a sensitivity, but loses nothing
+    scale = np.abs(sensitivities[able]).sum() / max(np.abs(singles[able]).sum(), np.finfo(np.float64).tiny)
     orders, trail = [], []
     for strength in strengths:
         scores = sensitivities + strength * scale * pairs.sum(axis=1)

@@ -5,6 +5,7 @@ only the images on which the two disagree count. The interval is Bonett and Pric
 added to each kind of disagreement, so that it has a width also where there is none.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,3 +30,8 @@ def paired_difference(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> Diffe
     centre = float(shares[0] - shares[1])
     error = float(np.sqrt((shares.sum() - centre**2) / (len(one) + 2)))
     return Difference((gained - lost) / len(one), centre - NORMAL_95 * error, centre + NORMAL_95 * error)
+
+
+def images_needed(allowed: float) -> int:
+    """Return the fewest images whose interval is within ``-allowed``, a fraction above 0, where no answer differs."""
+    return math.ceil(NORMAL_95 * math.sqrt(2) / allowed) - 2

@@ -87,9 +87,10 @@ def fine_tuned(
     optimizer = torch.optim.SGD(parameters, recipe.learning_rate, momentum=0.9)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.epochs)
     with ExitStack() as hooks:
-        for node, module, int8 in zip(graph.products(), model.modules, mask, strict=True):
+        layers = zip(graph.products(), graph.computed(), model.modules, mask, strict=True)
+        for node, result, module, int8 in layers:
             if int8:
-                _fake_quantize(module, ranges.limits[node.input[0]], ranges.limits[node.output[0]], top, hooks)
+                _fake_quantize(module, ranges.limits[node.input[0]], ranges.limits[result], top, hooks)
         for epoch in range(recipe.epochs):
             for images, labels in batches():
                 loss = _loss(model.network(images), teacher(images), labels, recipe.distillation)

@@ -120,16 +120,15 @@ def weight_errors(trials: Trials) -> Floats:
 
 
 def activation_errors(trials: Trials) -> tuple[Floats, Floats]:
-    """Return the mean squared rounding error of what each layer reads and of what its product computes."""
+    """Return the mean squared rounding error of what each layer reads and of what it writes after its activation."""
     limits = trials.ranges.limits
 
     def error(name: str) -> float:
         low, high = limits[name]
         return ((max(high, 0.0) - min(low, 0.0)) / STEPS) ** 2 / 12
 
-    products = trials.graph.products()
-    read = np.array([error(node.input[0]) for node in products])
-    return read, np.array([error(node.output[0]) for node in products])
+    read = np.array([error(node.input[0]) for node in trials.graph.products()])
+    return read, np.array([error(name) for name in trials.graph.computed()])
 
 
 def _all_int8(trials: Trials) -> ModelProto:

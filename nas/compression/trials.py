@@ -37,7 +37,8 @@ class Target:
     Attributes:
         baseline: Which images fp32 gets right, ``(n,)``.
         max_drop: The fraction of fp32's accuracy that may be lost: 0.001 asks for 99.9 % of it.
-        confident: Whether the whole 95 % interval of the paired difference must be within that, not its middle alone.
+        confident: Whether the whole 95 % interval of the paired difference must be within that, not its point estimate
+            alone.
     """
 
     baseline: Correct
@@ -131,7 +132,10 @@ def cross_entropy(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> flo
 
 
 def fusable_layers(graph: LayeredGraph, ranges: Ranges, engine: Engine) -> Mask:
-    """Return which layers the engine runs in integers when they are int8; each alone is tried only where some are not.
+    """Return which layers the engine runs in integers when all of them are int8.
+
+    Where it is not all layers, each is tried alone; where those that run alone do not run together, they are taken up
+    one by one as long as all that were taken run.
 
     Raises:
         DeviceError: It runs none.
@@ -152,7 +156,13 @@ def fusable_layers(graph: LayeredGraph, ranges: Ranges, engine: Engine) -> Mask:
         raise DeviceError(
             f"{engine.runtime} runs no layer of this model in integers; nothing can be quantized for it: keep fp32"
         )
-    return alone
+    if runs(alone):
+        return alone
+    together: list[int] = []
+    for place in np.flatnonzero(alone).tolist():
+        if runs(only([*together, place], count)):
+            together.append(place)
+    return only(together, count)
 
 
 def only(place: int | Sequence[int], count: int) -> Mask:

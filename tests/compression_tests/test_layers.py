@@ -81,3 +81,14 @@ def test_a_model_without_layers_is_refused() -> None:
     )
     with pytest.raises(UsageError, match="the model has no convolution or matrix product with constant weights"):
         layered(model)
+
+
+def test_what_a_product_computes_is_rounded_after_an_activation_that_it_takes_in() -> None:
+    small = small_classifier()
+    written, products = small.graph.computed(), [node.output[0] for node in small.graph.products()]
+    makers = {name: node.op_type for node in small.graph.model.graph.node for name in node.output}
+    assert [makers[name] for name in written] == ["Relu", "Clip", "Conv", "Conv", "Relu", "Gemm"]
+    ranges = activation_ranges(small.graph.model, small.images.numpy())
+    quantized = quantize_graph(small.graph.model, small.graph.precisions((True,) * 6), ranges)
+    scales = {tensor.name.removesuffix("_scale") for tensor in quantized.graph.initializer}
+    assert set(written) <= scales and not (set(products) - set(written)) & scales

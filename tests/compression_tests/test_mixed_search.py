@@ -1,14 +1,15 @@
 """The searches find what they are for, on invented accuracies, in few attempts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import product
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from small_classifier import small_classifier
 
-from nas.compression import HOST, Ranges
+from nas.compression import HOST, Ranges, activation_ranges
 from nas.compression.clado import project_psd, solve_program
 from nas.compression.islands import (
     IslandLatency,
@@ -19,11 +20,13 @@ from nas.compression.islands import (
     sample_masks,
 )
 from nas.compression.layers import Layer, LayeredGraph, Mask
+from nas.compression.mixed import MixedPlan, MixedResult, search_mixed
 from nas.compression.mixed_search import Question, bisection, clado, greedy, local_search, mixed_strategy
 from nas.compression.order import plain_order
 from nas.compression.paired import Difference
+from nas.compression.timing import Reports
 from nas.compression.trials import Attempts, Target, Trials
-from nas.errors import UsageError
+from nas.errors import InfeasibleError, UsageError
 
 LAYERS = 24
 
@@ -185,3 +188,41 @@ def test_layers_that_do_not_pay_for_their_boundaries_are_left_out() -> None:
 def test_layers_that_do_not_run_in_integers_are_in_no_sample() -> None:
     able = (True, False, True, True, True, True)
     assert not any(mask[1] for mask in sample_masks(small_classifier().graph, able, np.random.default_rng(0)))
+
+
+def searched(boundary: float, notes: list[str], monkeypatch: pytest.MonkeyPatch) -> MixedResult:
+    """Search where whatever is int8 is inaccurate, and each boundary costs so much beside a gain of 1 a layer."""
+    small = small_classifier()
+    images, labels = small.images[:16].numpy(), small.labels[:16].numpy()
+    ranges = activation_ranges(small.graph.model, images)
+    trials = Invented(small.graph, ranges, HOST, images, labels, lambda session: np.zeros(0), (True,) * 6)
+    trials.accuracy = lambda mask: 0.5 if any(mask) else 0.9
+    latency = IslandLatency(small.graph, 10.0, np.ones(6), np.array([boundary, 0, boundary, 0]), 0.0)
+    monkeypatch.setattr("nas.compression.mixed.fit_latency", lambda *given: latency)
+    timing = SimpleNamespace(latency_ms=1.0, ci_low_ms=1.0, ci_high_ms=1.0, quality="ok")
+
+    def measure(models: Mapping[str, bytes]) -> Mapping[str, SimpleNamespace]:
+        return dict.fromkeys(models, timing)
+
+    plan = MixedPlan(sensitivity="measured", augmented=False)
+    return search_mixed(
+        trials, 0.01, measure, reference=small.network, plan=plan, reports=Reports(note=notes.append)
+    )  # fmt: skip
+
+
+def test_fp32_is_kept_where_what_would_be_accurate_enough_does_not_pay(monkeypatch: pytest.MonkeyPatch) -> None:
+    notes: list[str] = []
+    found = searched(2.0, notes, monkeypatch)
+    assert not any(found.chosen.mask) and found.attempts and min(sum(one.mask) for one in found.attempts) > 1
+    assert "with 6 of 6 layers in int8; fewer layers do not pay or were not tried: fp32 is kept" in notes[-1]
+
+
+def test_a_target_that_not_one_layer_meets_is_an_error_that_says_the_best_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    message = (
+        r"no int8 configuration keeps 99 % of fp32's accuracy on 1000 images, of \d+ tried; the best tried keeps "
+        r"55.56 % with \d of 6 layers in int8: allow a larger drop or give more images"
+    )
+    with pytest.raises(InfeasibleError, match=message):
+        searched(0.0, [], monkeypatch)

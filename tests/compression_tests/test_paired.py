@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nas.compression.paired import paired_difference
+from nas.compression.paired import images_needed, paired_difference
 
 
 def test_the_difference_is_that_of_the_accuracies() -> None:
@@ -26,3 +26,10 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
     truth = (0.05 - 0.03) * 0.8  # an image right with 0.9 loses, one wrong gains
     found = [paired_difference(a, b) for a, b in zip(one, other, strict=True)]
     assert np.mean([each.low <= truth <= each.high for each in found]) == pytest.approx(0.95, abs=0.02)
+
+
+@pytest.mark.parametrize("allowed", [0.3, 0.05, 0.001])
+def test_so_many_images_are_needed_and_no_fewer(allowed: float) -> None:
+    needed = images_needed(allowed)
+    low = [paired_difference(same, same).low for same in (np.ones(needed, bool), np.ones(needed - 1, bool))]
+    assert low[0] >= -allowed > low[1]
