@@ -10,8 +10,7 @@ The graph as written and the simulation are onnxruntime's, on this machine. Fuse
 two steps (onnxruntime issue 32132), so C allows them as much error as quantization itself makes, which Q bounds. Errors
 are root mean squares over the spread of the logits. Over 30 subnets of the shipped supernet, 64 images, quantization's
 error was at most 0.026 and 95 to 100 % of the images kept their class; over 18 subnets with random weights 0.055 and 90
-%. B was exactly 0 and C at most 0.012; on nets with random
-weights C was up to 0.4 of quantization's error.
+%. B was exactly 0 and C at most 0.012; on nets with random weights C was up to 0.4 of quantization's error.
 """
 
 from collections.abc import Callable, Mapping

@@ -6,7 +6,7 @@ within a clipped ratio of what it was. The baseline is a moving average, as in N
 
 Departures: a network drawn again costs nothing, its reward is remembered and it still teaches. Advantages are divided
 by a moving standard deviation, so that neither the scale of the scores nor that of T matters; learning rate and entropy
-bonus were chosen for that, at the best of five pairs on published tables and on ``fashion-mbv3``, with budgets of 400
+bonus were chosen for that, the best of some twelve settings on published tables and on ``fashion-mbv3``, with budgets of 400
 to 10,000. Where less than half of a batch is new, mutants of it are scored and taught too: a controller that has
 settled goes on. The averages forget faster than NASNet's (0.8 a batch, not 0.95): once limits are met, rewards shrink.
 """
