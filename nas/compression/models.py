@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from nas.compression.widths import load_widths
 from nas.errors import FileFormatError, NasError, UsageError
@@ -176,6 +177,8 @@ def _from_function(name: str, classes: int | None) -> LoadedModel:
         raise UsageError(f"model {name}: {type(error).__name__}: {_first_line(error)}; allowed: {_FORMS}") from error
     if not isinstance(network, nn.Module):
         raise UsageError(f"model {name}: it returned a {type(network).__name__}; allowed: a torch.nn.Module")
+    if any(is_lazy(one) for one in (*network.parameters(), *network.buffers())):
+        raise UsageError(f"model {name}: it has lazy layers without a size; run it once in the function")
     first = next((layer for layer in network.modules() if isinstance(layer, nn.Conv2d)), None)
     return LoadedModel(network, name, 3 if first is None else first.in_channels)
 

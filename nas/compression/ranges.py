@@ -6,6 +6,7 @@ better on a trained net, 256 images and 5,000 to test: accuracy .893 and .891 ag
 """
 
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +46,7 @@ def activation_ranges(model: ModelProto, images: np.ndarray) -> Ranges:
         images: Preprocessed as for inference, float32 (n, channels, resolution, resolution); 256 are enough.
 
     Raises:
-        UsageError: The images do not fit the graph.
+        UsageError: The images do not fit the graph, or what it makes of them is not finite.
         DataError: There are no images, or values in them are not finite.
     """
     expected = tuple(dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim)[1:]
@@ -63,9 +64,14 @@ def activation_ranges(model: ModelProto, images: np.ndarray) -> Ranges:
         calibrator = MinMaxCalibrater(plain, augmented_model_path=str(augmented))
         calibrator.augment_graph()
         calibrator.infer_session = open_session(augmented)  # optimised; its own takes five times as long
-        calibrator.collect_data(_Batches(model.graph.input[0].name, images))
-        found = calibrator.compute_data()
-    return Ranges({name: (float(data.lowest.item()), float(data.highest.item())) for name, data in found.items()})
+        with warnings.catch_warnings():  # numpy's, where there are only NaNs; an error follows
+            warnings.simplefilter("ignore", RuntimeWarning)
+            calibrator.collect_data(_Batches(model.graph.input[0].name, images))
+            found = calibrator.compute_data()
+    limits = {name: (float(data.lowest.item()), float(data.highest.item())) for name, data in found.items()}
+    if wrong := [name for name, ends in limits.items() if not np.isfinite(ends).all()]:
+        raise UsageError(f"{wrong[0]!r} of the graph is not finite on the calibration images; check its weights")
+    return Ranges(limits)
 
 
 def assumed_ranges(model: ModelProto) -> Ranges:

@@ -13,7 +13,7 @@ from nas.compression.paired import paired_difference
 from nas.compression.qat import Recipe, fine_tuned
 from nas.compression.timing import Measure
 from nas.compression.trials import Attempt
-from nas.errors import VerificationError
+from nas.errors import TrainingError, UsageError, VerificationError
 from nas.export.progress import Progress
 from supernets import ImageInfo, prepare
 from supernets.datasets import ImageSet
@@ -42,20 +42,23 @@ def tuned(
         seed: Of the order of the images.
         progress: Told of the epochs and of the outcome.
 
-    Raises:
-        UsageError: The network cannot be read as torch.
-        TrainingError: The loss is not finite.
+    A training that cannot be, or that diverges, is told of too and leaves the result as it was: the search is not lost.
     """
     chosen, trials = result.chosen, result.trials
     if chosen.attempt is None:
         progress.note("fp32 was chosen; there is nothing to fine-tune")
         return result
     batches = _batches(train, info, trials.images.shape[-1], seed)
-    graph = fine_tuned(
-        trials.graph, chosen.mask, trials.ranges, batches, recipe,
-        form=trials.engine.quantization, progress=progress.part("fine-tune"),
-    )  # fmt: skip
-    own = replace(trials, graph=graph, ranges=activation_ranges(graph.model, trials.images), _losses={})
+    try:
+        graph = fine_tuned(
+            trials.graph, chosen.mask, trials.ranges, batches, recipe,
+            form=trials.engine.quantization, progress=progress.part("fine-tune"),
+        )  # fmt: skip
+        ranges = activation_ranges(graph.model, trials.images)
+    except (TrainingError, UsageError) as error:
+        progress.note(f"not fine-tuned: {error}")
+        return result
+    own = replace(trials, graph=graph, ranges=ranges, _losses={})
     model = own.build(chosen.mask).SerializeToString()
     correct = own.count(own.engine.session(model))
     change = paired_difference(correct, result.target.baseline)

@@ -19,6 +19,8 @@ def build(classes=2):
     return nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, classes))
 def transposed():
     return nn.Sequential(nn.ConvTranspose2d(4, 8, 2), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3, groups=8))
+def lazy():
+    return nn.Sequential(nn.Conv2d(1, 8, 3), nn.Flatten(), nn.LazyLinear(3))
 def number():
     return 3
 def broken():
@@ -102,6 +104,8 @@ def test_what_is_no_network_is_refused_in_one_line(source: Path) -> None:
         load_model(f"{source}:number")
     with pytest.raises(UsageError, match=r"ValueError: no such luck; allowed"):
         load_model(f"{source}:broken")
+    with pytest.raises(UsageError, match=r"lazy: it has lazy layers without a size; run it once in the function"):
+        load_model(f"{source}:lazy")
     with pytest.raises(UsageError, match=r"AttributeError: .*absent"):
         load_model(f"{source}:absent")
 

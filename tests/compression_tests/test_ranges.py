@@ -1,5 +1,6 @@
 """Calibration finds the ranges that torch sees, whatever the batch, and refuses images that cannot calibrate."""
 
+import copy
 import tempfile
 from pathlib import Path
 
@@ -80,6 +81,15 @@ def test_images_that_cannot_calibrate_are_refused(
 ) -> None:
     with pytest.raises(error, match=message):
         activation_ranges(to_onnx(network, 1, 20), images)
+
+
+@pytest.mark.parametrize("value", [np.nan, 3e38])
+@pytest.mark.filterwarnings("error")
+def test_a_network_that_is_not_finite_is_refused(value: float, network: nn.Module) -> None:
+    wrong = copy.deepcopy(network)
+    nn.init.constant_(wrong.get_parameter("2.weight"), value)
+    with pytest.raises(UsageError, match=r"'2/Conv' of the graph is not finite on the calibration images; check its"):
+        activation_ranges(to_onnx(wrong, 1, 20), IMAGES)
 
 
 @pytest.mark.parametrize("family", TINY)

@@ -101,6 +101,16 @@ def test_fp32_is_not_fine_tuned_and_a_worse_network_is_not_kept(folder: Path, tm
     assert found.result.attempts[-1].stage == "fine-tuned" and found.result.chosen.attempt.stage != "fine-tuned"
 
 
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_a_fine_tuning_that_diverges_loses_nothing(folder: Path, tmp_path: Path, epochs: int) -> None:
+    notes: list[str] = []
+    diverging = job(folder, tmp_path / "out", tuning=Recipe(epochs, float("inf")))
+    found = run_quantize(diverging, Progress(note=notes.append))
+    assert any(note.startswith("not fine-tuned: ") and "not finite" in note for note in notes)
+    assert (tmp_path / "out" / "model.onnx").read_bytes() == found.result.chosen.model
+    assert all(attempt.stage != "fine-tuned" for attempt in found.result.attempts)
+
+
 @pytest.mark.parametrize(
     ("drop", "message"),
     [
