@@ -5,10 +5,11 @@ choices are worth; PPO (Schulman et al., 2017) takes several small steps on a ba
 within a clipped ratio of what it was. The baseline is a moving average, as in NASNet (Zoph et al., 2018).
 
 Departures: a network drawn again costs nothing, its reward is remembered and it still teaches. Advantages are divided
-by a moving standard deviation, so that neither the scale of the scores nor that of T matters; learning rate and entropy
-bonus were chosen for that, the best of some twelve settings on published tables and on ``fashion-mbv3``, with budgets of 400
-to 10,000. Where less than half of a batch is new, mutants of it are scored and taught too: a controller that has
-settled goes on. The averages forget faster than NASNet's (0.8 a batch, not 0.95): once limits are met, rewards shrink.
+by a moving standard deviation, so that neither the scale of the scores nor that of T matters; learning rate and
+entropy bonus were chosen for that, the best of some twelve settings on published tables and on ``fashion-mbv3``, with
+budgets of 400 to 10,000. Where less than half of a batch is new, mutants of it are scored and taught too: a controller
+that has settled goes on. The averages forget faster than NASNet's (0.8 a batch, not 0.95): once limits are met,
+rewards shrink.
 """
 
 from collections.abc import Mapping
