@@ -27,6 +27,8 @@ RANDOM = "random"
 
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _RESOLUTION = 224
+_INCEPTIONS = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
+"""Networks of torchvision with heads of which only a training from nothing has a use; they are left out."""
 _NESTED = ("state_dict", "model", "model_state_dict")  # where checkpoints of training scripts keep the weights
 _FORMS = (
     "a name of timm or torchvision (timm:NAME and torchvision:NAME say which), module:function or file.py:function "
@@ -63,11 +65,11 @@ def load_model(name: str, *, weights: str | Path | None = None, classes: int | N
             ``module:function``, or ``file.py:function``, called with ``classes`` if it takes that.
         weights: A file: safetensors, or a state dict of torch (read without pickle's code). ``RANDOM``: none. None:
             the published ones, downloaded, or those that the function gave its network.
-        classes: Outputs of a classifier; None leaves the network's own number. The published weights of a head of
-            another number are left out.
+        classes: Outputs of a classifier; None leaves the network's own number.
 
     Raises:
-        UsageError: No such network, or its weights cannot be had; the message lists what may be named.
+        UsageError: No such network, or its weights cannot be had, or the published ones are of another number of
+            classes; the message lists what may be named.
         FileFormatError: The file does not hold the weights of this network.
     """
     with torch.random.fork_rng(devices=[]):
@@ -136,13 +138,15 @@ def _from_timm(name: str, published: bool, classes: int | None) -> LoadedModel |
     if not timm.is_model(name):
         return None
     options: dict[str, Any] = {} if classes is None else {"num_classes": classes}
+    if published and (config := timm.get_pretrained_cfg(name)) is not None:
+        _check_classes(name, config.num_classes, classes)
     try:
         network = timm.create_model(name, pretrained=published, **options)
     except (OSError, RuntimeError) as error:
         raise _not_published(name, error) from error
-    config = resolve_model_data_config(network)
-    channels, resolution, _ = config["input_size"]
-    return LoadedModel(network, name, channels, resolution, tuple(config["mean"]), tuple(config["std"]))
+    images = resolve_model_data_config(network)
+    channels, resolution, _ = images["input_size"]
+    return LoadedModel(network, name, channels, resolution, tuple(images["mean"]), tuple(images["std"]))
 
 
 def _from_torchvision(name: str, published: bool, classes: int | None) -> LoadedModel | None:
@@ -150,18 +154,33 @@ def _from_torchvision(name: str, published: bool, classes: int | None) -> Loaded
 
     if name not in _torchvision_names():
         return None
-    options: dict[str, Any] = {} if classes is None else {"num_classes": classes}
     best = models.get_model_weights(name).DEFAULT
-    network: nn.Module = models.get_model(name, weights=None, **options)
     if published:
+        _check_classes(name, len(best.meta["categories"]), classes)
         try:
-            tensors = torch.hub.load_state_dict_from_url(best.url, progress=False, check_hash=True, weights_only=True)
+            network: nn.Module = models.get_model(name, weights=best, progress=False)
         except (OSError, RuntimeError) as error:
             raise _not_published(name, error) from error
-        own = network.state_dict()
-        network.load_state_dict(own | {key: value for key, value in tensors.items() if value.shape == own[key].shape})
+    else:
+        options: dict[str, Any] = {} if classes is None else {"num_classes": classes}
+        if name in _INCEPTIONS:  # their inputs as the published ones take them
+            options |= {"transform_input": True, "init_weights": True}
+        network = models.get_model(name, weights=None, **options)
+    for head in _INCEPTIONS.get(name, ()):
+        setattr(network, head, None)
+    if name in _INCEPTIONS:
+        network.aux_logits = False  # type: ignore[assignment]
     crop = getattr(best.transforms(), "crop_size", [_RESOLUTION])
     return LoadedModel(network, name, 3, crop[0], _IMAGENET_MEAN, _IMAGENET_STD)
+
+
+def _check_classes(name: str, known: int, classes: int | None) -> None:
+    """Refuse published weights whose head is of no use: an untrained one has nothing that could be kept."""
+    if classes not in (None, known):
+        raise UsageError(
+            f"the published weights of {name} tell {known} classes apart, and the data have {classes}; train it on "
+            f"these data and give the file with --weights, or {RANDOM!r}"
+        )
 
 
 def _from_function(name: str, classes: int | None) -> LoadedModel:

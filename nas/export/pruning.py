@@ -19,6 +19,7 @@ from latency_tables import Device, MeasuringPlan
 from nas.compression.models import LoadedModel
 from nas.compression.network_graph import network_graph
 from nas.compression.pruning import (
+    IMPORTANCES,
     Adaptation,
     LayerTable,
     PruningPlan,
@@ -77,6 +78,12 @@ class PruningRequest:
     seed: int = 0
     plan: PruningPlan = field(default_factory=PruningPlan)
 
+    def __post_init__(self) -> None:
+        if self.latency_from not in LATENCIES:
+            raise unknown_name("source of latencies", self.latency_from, LATENCIES)
+        if self.importance not in IMPORTANCES:
+            raise unknown_name("importance", self.importance, IMPORTANCES)
+
 
 def prune(
     model: LoadedModel,
@@ -108,8 +115,6 @@ def prune(
         DataError: The model's outputs do not fit the data.
         VerificationError: The graph does not compute what the network does.
     """
-    if request.latency_from not in LATENCIES:
-        raise unknown_name("source of latencies", request.latency_from, LATENCIES)
     round_to = request.round_to or device.channel_multiple
     check_outputs(model.network, task)
     image = torch.zeros(1, task.channels, task.resolution, task.resolution)

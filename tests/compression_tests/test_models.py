@@ -1,10 +1,12 @@
 """Networks by their names, their weights from files, and what is refused."""
 
+import re
 from pathlib import Path
 
 import pytest
 import timm
 import torch
+import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
@@ -13,6 +15,7 @@ from nas.compression.widths import Width, narrowed, widths_of
 from nas.errors import FileFormatError, UsageError
 
 NET = "timm:mobilenetv2_035"
+DOWNLOAD = "torchvision.models._api.load_state_dict_from_url"
 SOURCE = """\
 from torch import nn
 def build(classes=2):
@@ -115,19 +118,39 @@ def test_published_weights_that_cannot_be_had_say_what_to_do(monkeypatch: pytest
         raise OSError("no network\nat all")
 
     monkeypatch.setattr(timm, "create_model", unreachable)
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", unreachable)
+    monkeypatch.setattr(DOWNLOAD, unreachable)
     for name in (NET, "torchvision:shufflenet_v2_x0_5"):
         with pytest.raises(UsageError, match=r"cannot be had \(no network\); give a file with --weights, or 'random'"):
             load_model(name)
 
 
-def test_published_weights_of_another_head_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    published = load_model("torchvision:shufflenet_v2_x0_5", weights=RANDOM).network.state_dict()
-    published = {name: torch.ones_like(value) for name, value in published.items()}
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda *arguments, **options: published)
-    found = load_model("torchvision:shufflenet_v2_x0_5", classes=3).network.state_dict()
-    assert len(found["fc.weight"]) == 3 and not bool((found["fc.weight"] == 1).all())
-    assert bool((found["conv1.0.weight"] == 1).all())
+@pytest.mark.parametrize("name", [NET, "torchvision:shufflenet_v2_x0_5"])
+def test_published_weights_of_another_number_of_classes_are_refused(name: str) -> None:
+    wanted = (
+        r"tell 1000 classes apart, and the data have 3; train it on these data and give the file with --weights, or"
+    )
+    with pytest.raises(UsageError, match=wanted):
+        load_model(name, classes=3)
+
+
+def test_published_weights_of_torchvision_are_read_as_its_builders_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = load_model("torchvision:densenet121", weights=RANDOM).network.state_dict()
+    own = {name: value for name, value in own.items() if "num_batches" not in name}
+    old = {re.sub(r"(denselayer\d+\.(?:norm|conv))([12])", r"\1.\2", name): value + 1 for name, value in own.items()}
+    assert old.keys() != own.keys()
+    monkeypatch.setattr(DOWNLOAD, lambda *arguments, **options: old)
+    found = load_model("torchvision:densenet121", classes=1000).network.state_dict()
+    assert all(torch.equal(found[name], value + 1) for name, value in own.items())
+
+
+def test_inceptions_return_one_tensor_in_training_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = load_model("torchvision:googlenet", weights=RANDOM, classes=7).network
+    assert random.transform_input and random.train()(torch.zeros(2, 3, 64, 64)).shape == (2, 7)
+    whole = torchvision.models.googlenet(init_weights=False).state_dict()
+    monkeypatch.setattr(DOWNLOAD, lambda *arguments, **options: whole)
+    published = load_model("torchvision:googlenet", classes=1000).network
+    assert published.transform_input and published.train()(torch.zeros(2, 3, 64, 64)).shape == (2, 1000)
+    assert published.state_dict().keys() == random.state_dict().keys()
 
 
 def test_files_that_hold_no_weights_of_the_network_are_refused(source: Path, tmp_path: Path) -> None:

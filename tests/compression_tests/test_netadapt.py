@@ -1,7 +1,9 @@
 """NetAdapt: the schedule, the choice, the end, and a run that was cut short."""
 
+import copy
 import dataclasses
 import itertools
+import math
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,17 @@ import torch
 from tiny_pruning import SIDE, coupled, tiny_task
 from torch import nn
 
-from nas.compression.pruning import Adaptation, PruningPlan, PruningState, find_groups, load_state, netadapt
+from nas.compression.pruning import (
+    CLASSIFICATION,
+    Adaptation,
+    Pruned,
+    PruningPlan,
+    PruningState,
+    find_groups,
+    load_state,
+    netadapt,
+)
+from nas.compression.pruning.finetune import gradients
 from nas.compression.widths import Widths, widths_of
 from nas.errors import FileFormatError, InfeasibleError, TrainingError, UsageError
 
@@ -102,6 +114,34 @@ def test_a_loss_that_is_not_finite_ends_the_run() -> None:
         TrainingError, match="the loss of a fine-tuned network is not finite; give lower learning rates"
     ):
         netadapt(job(plan=plan), 0.8 * weights(widths_of(coupled())))
+
+
+def test_a_score_that_is_not_a_number_is_the_worst() -> None:
+    adaptation = job(plan=dataclasses.replace(PLAN, long_epochs=0))
+    limit = 0.8 * weights(widths_of(adaptation.network))
+
+    def scored(*scores: float) -> Pruned:
+        told = itertools.cycle(scores)
+        kind = dataclasses.replace(CLASSIFICATION, score=lambda outputs, labels: torch.tensor(next(told)))
+        return netadapt(dataclasses.replace(adaptation, task=dataclasses.replace(adaptation.task, kind=kind)), limit)
+
+    chosen = scored(0.5, math.nan, 0.1).state.iterations[1]
+    scores = {proposal["root"]: proposal["score"] for proposal in chosen.proposals}
+    assert math.isnan(next(iter(scores.values())))
+    assert scores[chosen.root] == max(score for score in scores.values() if not math.isnan(score))
+    with pytest.raises(TrainingError, match=r"iteration 1: every proposal's accuracy is not a number; give lower"):
+        scored(math.nan)
+
+
+def test_taylors_importance_takes_frozen_and_unused_parameters() -> None:
+    adaptation = job("taylor", dataclasses.replace(PLAN, long_epochs=0))
+    adaptation.network.requires_grad_(False)
+    adaptation.network.side.requires_grad_(True)
+    adaptation.network.unused = nn.Conv2d(4, 4, 1)
+    network = copy.deepcopy(adaptation.network)
+    gradients(network, adaptation.task, PLAN, (0,))
+    assert not network.unused.weight.grad.any() and network.stem[0].weight.grad.any()
+    assert netadapt(adaptation, 0.8 * weights(widths_of(coupled()))).state.iterations[1:]
 
 
 @pytest.mark.parametrize(("name", "value"), [("step", 0.0), ("decay", 1.5), ("batch_size", 1), ("long_epochs", -1)])

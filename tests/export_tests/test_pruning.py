@@ -15,7 +15,7 @@ import onnxruntime
 import pytest
 import torch
 from tiny_pruning import SIDE, coupled, tiny_task
-from torch import nn
+from torch import Tensor, nn
 
 from latency_tables.simulated import CostModel, SimulatedDevice
 from nas.compression.models import LoadedModel, load_model
@@ -34,6 +34,17 @@ def device() -> SimulatedDevice:
 
 def model() -> LoadedModel:
     return LoadedModel(coupled(), f"{HERE}/tiny_pruning.py:coupled", 1, SIDE)
+
+
+class TwoHeads(nn.Module):
+    """A network with a second output while it is trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = coupled()
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        return (self.net(x), x) if self.training else self.net(x)
 
 
 def figures(report: dict[str, Any]) -> dict[str, Any]:
@@ -141,13 +152,22 @@ def test_models_that_do_not_fit_the_data_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match=r"tiny has 3 classes; the model's outputs are \(n, 2\), not \(n, 3\)"):
         tried(coupled(classes=2))
+    with pytest.raises(DataError, match=r"tiny has 3 classes; the model's outputs are \(n, 4\), not \(n, 3\)"):
+        tried(coupled(classes=4))
+    with pytest.raises(UsageError, match=r"the model returns a tuple in training; allowed: one tensor"):
+        tried(TwoHeads())
     with pytest.raises(UsageError, match=r"the model does not run on images \(1, 8, 8\): .*; give what it takes"):
         tried(nn.Conv2d(3, 8, 3))
     with pytest.raises(UsageError, match=r"the model returns a tuple; allowed: one tensor"):
         tried(nn.MaxPool2d(2, return_indices=True))
-    with pytest.raises(UsageError, match=r"unknown source of latencies 'guess'; there is: measured, table"):
-        prune(model(), tiny_task(), device(), dataclasses.replace(REQUEST, latency_from="guess"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_requests_that_cannot_be_are_refused_before_anything_is_measured() -> None:
+    with pytest.raises(UsageError, match=r"unknown source of latencies 'guess'; there is: measured, table"):
+        PruningRequest(1.0, latency_from="guess")
+    with pytest.raises(UsageError, match=r"unknown importance 'size'; there is: l2, magnitude, taylor"):
+        PruningRequest(1.0, importance="size")
 
 
 def test_a_graph_that_computes_something_else_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

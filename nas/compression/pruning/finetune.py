@@ -64,8 +64,13 @@ def train_epoch(
 
 
 def gradients(network: nn.Module, task: Task, plan: PruningPlan, seeds: Sequence[int]) -> None:
-    """Give a network, in evaluation mode, the gradients of its loss over some training batches."""
-    network.zero_grad()
+    """Give a network, in evaluation mode, the gradients of its loss over some training batches.
+
+    Zeros for what takes no part in the outputs.
+    """
+    network.requires_grad_(True)
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
     with randomness(*seeds) as generator, torch.enable_grad():
         for _ in range(plan.importance_batches):
             images, targets = task.batch(plan.batch_size, generator)

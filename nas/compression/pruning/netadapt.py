@@ -12,6 +12,7 @@ in between: so a run that is resumed ends as one that was not, where its measure
 
 import bisect
 import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from nas.compression.pruning.plan import PruningPlan
 from nas.compression.pruning.state import Iteration, PruningState
 from nas.compression.pruning.task import Examples, Task
 from nas.compression.widths import Width, Widths, load_widths, narrowed, widths_of
-from nas.errors import InfeasibleError, UsageError
+from nas.errors import InfeasibleError, TrainingError, UsageError
 
 Progress = Callable[[str, int, int, str], None]  # (stage, done, total, detail)
 _SHORT, _LONG, _GRADIENTS = 1, 2, 3  # what draws follow from, beside the seed
@@ -113,7 +114,7 @@ def netadapt(
     Raises:
         InfeasibleError: Pruning does not get there; the message says what it reaches.
         UsageError: The network is as fast already, or cannot be pruned.
-        TrainingError: A loss is not finite.
+        TrainingError: A loss is not finite, or no score is a number.
     """
     if state is None:
         start_ms, score = job.measure(job.network), job.task.evaluate(job.network, job.task.validation)
@@ -172,6 +173,10 @@ def _iteration(job: Adaptation, state: PruningState, latency_ms: float, progress
             tensors = _tensors(smaller)
         progress(f"iteration {number}", index + 1, len(proposals), f"{last.measured_ms:.4g} of {latency_ms:g} ms")
     assert best is not None and tensors is not None
+    if math.isnan(best.score):
+        raise TrainingError(
+            f"iteration {number}: every proposal's {job.task.kind.metric} is not a number; give lower learning rates"
+        )
     kept = job.rebuilt(state.advanced(tensors, best))
     score = job.task.evaluate(kept, job.task.validation)
     return state.advanced(tensors, replace(best, measured_ms=job.measure(kept), score=score, proposals=tuple(judged)))

@@ -4,6 +4,8 @@ Two kinds: classes, judged by accuracy, and depth a pixel, judged by the root me
 Wofk et al., "FastDepth: Fast Monocular Depth Estimation on Embedded Systems", ICRA 2019, which trains on L1).
 """
 
+import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -46,7 +48,9 @@ class Kind:
     augmented: bool
 
     def better(self, one: float, other: float) -> bool:
-        """Whether the score ``one`` is better than ``other``."""
+        """Whether the score ``one`` is better than ``other``; what is not a number is worse than any."""
+        if math.isnan(one) or math.isnan(other):
+            return math.isnan(other) and not math.isnan(one)
         return one > other if self.higher_is_better else one < other
 
 
@@ -137,17 +141,18 @@ def check_outputs(network: nn.Module, task: Task) -> None:
     network.eval()
     try:
         with torch.no_grad():
-            found = network(images)
+            found, trained = network(images), copy.deepcopy(network).train()(images)
     except Exception as error:  # the network's own code may raise anything
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UsageError(
             f"the model does not run on images {tuple(images.shape[1:])}: {reason}; give what it takes by --resolution"
         ) from error
-    if not isinstance(found, Tensor):
-        raise UsageError(f"the model returns a {type(found).__name__}; allowed: one tensor")
+    for outputs, mode in ((found, ""), (trained, " in training")):
+        if not isinstance(outputs, Tensor):
+            raise UsageError(f"the model returns a {type(outputs).__name__}{mode}; allowed: one tensor")
     if task.kind is CLASSIFICATION:
         classes = int(task.train.targets.max()) + 1
-        if found.ndim != 2 or found.shape[1] < classes:
+        if found.ndim != 2 or found.shape[1] != classes:
             shape = f"(n, {classes})"
             raise DataError(f"{task.name} has {classes} classes; the model's outputs are {_sizes(found)}, not {shape}")
     elif found.shape[1:] != task.train.targets.shape[1:]:
