@@ -66,7 +66,8 @@ class OFAAccuracyPredictor:
         """Return the predictor brought to measured accuracies, by a line and the 90 % quantile of what is left.
 
         Args:
-            genes: Canonical rows of its space ``(n, num_genes)``, 20 or more.
+            genes: Canonical rows of its space ``(n, num_genes)``, 20 or more of them distinct; of equal ones the mean
+                counts, so that none is both fitted to and judged.
             accuracy: Their measured accuracies, fractions ``(n,)``.
 
         Raises:
@@ -77,6 +78,9 @@ class OFAAccuracyPredictor:
             raise UsageError(f"{len(genes)} rows with accuracies {measured.shape}; allowed: 20 or more of each")
         if not ((measured >= 0) & (measured <= 1)).all():
             raise UsageError("accuracies outside 0 to 1; allowed: fractions")
+        genes, measured = distinct_means(genes, measured)
+        if len(genes) < 20:
+            raise UsageError(f"{len(genes)} distinct rows; allowed: 20 or more")
         answers = self._answers(genes)
         fitted = np.arange(len(genes)) % 2 == 0  # the others set the interval
         slope, offset = np.polyfit(answers[fitted], measured[fitted], 1)
@@ -138,6 +142,13 @@ class OFAAccuracyPredictor:
         if part.preset.digest != own.preset.digest:
             raise FileFormatError(f"{path}: predicts space {own.name!r} or another version of it, not {part.name!r}")
         return cls(part, layers, scale)
+
+
+def distinct_means(genes: Genes, values: NDArray[np.float64]) -> tuple[Genes, NDArray[np.float64]]:
+    """Return each distinct row once, in the order of their first, with the mean of its values ``(n,)``."""
+    rows, first, place, counts = np.unique(genes, axis=0, return_index=True, return_inverse=True, return_counts=True)
+    order = np.argsort(first)
+    return rows[order], (np.bincount(place.ravel(), values) / counts)[order]
 
 
 def import_ofa_predictor(checkpoint: str | Path, space: SearchSpace | None = None) -> OFAAccuracyPredictor:

@@ -1,7 +1,9 @@
 """Once-for-all's subnets for a device: the front of predicted latency and of accuracy as measured on ImageNet.
 
 Accuracy is what once-for-all's released predictor answers, brought to accuracies measured on ImageNet's validation
-images (DyNAS-T's, fp32, 224 pixels); its 90 % interval was found there, so subnets of other sizes are not searched.
+images (DyNAS-T's, fp32, 224 pixels). Its bias and its 90 % interval are of networks among those that it selects itself,
+and at that size, so subnets of other sizes are not searched. A search selects from far more, so a part of its optimism
+stays.
 """
 
 import sys
@@ -14,24 +16,52 @@ from imagenet_networks import IMAGES, PRECISIONS, SPACE, Network
 from numpy.typing import NDArray
 
 from latency_tables import Device
+from latency_tables.network_costs import NetworkCosts
 from nas.export.choose import spread_over
 from nas.search import Problem, Scored, search
+from nas.search.fronts import non_dominated
 from predictors.calibration import calibrate
+from predictors.conformal import conformal_radius
 from predictors.latency import LatencyPredictor
-from predictors.ofa_accuracy import OFAAccuracyPredictor, import_ofa_predictor
+from predictors.ofa_accuracy import OFAAccuracyPredictor, distinct_means, import_ofa_predictor
 from predictors.ofa_measured import read_measured
 from search_spaces import Genes, SearchSpace, get_space, make_space
 from search_spaces.space import RESOLUTION
 
 PREDICTOR, MEASURED = "acc_predictor_mbv3.npz", "dynast_ofa_mbv3_w10_imagenet.csv.gz"
 PIXELS = (224,)
+SELECTED = 100  # measured networks that the bias and the interval are of, at least
 SECONDS = 300.0  # of a calibration, as `nas calibrate --space ofa-mbv3 --seconds 300`
 
 
 def accuracy_predictor(data: Path) -> OFAAccuracyPredictor:
     """Return the released predictor, brought to the measured accuracies, from the folder with both."""
     predictor = import_ofa_predictor(data / PREDICTOR)
-    return predictor.calibrate(*read_measured(data / MEASURED, predictor.space))
+    genes, accuracy = distinct_means(*read_measured(data / MEASURED, predictor.space))
+    fitted = np.arange(len(genes)) % 2 == 0
+    return of_selected(predictor.calibrate(genes[fitted], accuracy[fitted]), genes[~fitted], accuracy[~fitted])
+
+
+def of_selected(predictor: OFAAccuracyPredictor, genes: Genes, accuracy: NDArray[np.float64]) -> OFAAccuracyPredictor:
+    """Return the predictor without its bias on networks that it selects, and with the interval of their errors.
+
+    Selected are fronts of predicted accuracy and multiply-adds, one below the other, among measured networks that it
+    was not fitted to: a search takes what is predicted too well rather than what is predicted too badly.
+
+    Args:
+        predictor: Brought to measured accuracies.
+        genes: Other networks ``(n, num_genes)``.
+        accuracy: As measured, fractions ``(n,)``.
+    """
+    predicted = np.asarray(predictor.predict(genes).mean, np.float64)
+    macs = NetworkCosts(predictor.space, IMAGES).predict(genes, "macs_m")
+    losses, left = np.stack([-predicted, macs], axis=1), np.arange(len(genes))
+    while len(genes) - len(left) < SELECTED and len(left):
+        left = left[~non_dominated(losses[left])]
+    errors = np.delete(predicted - accuracy, left)
+    bias, scale = float(errors.mean()), predictor.scale
+    scale = replace(scale, offset=scale.offset - bias, radius=conformal_radius(errors - bias))
+    return OFAAccuracyPredictor(predictor.space, predictor.layers, scale)
 
 
 def latency_predictor(device: Device, space: SearchSpace) -> LatencyPredictor:

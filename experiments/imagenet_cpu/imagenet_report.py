@@ -82,7 +82,7 @@ def _table(name: str, found: Sequence[Timed]) -> list[str]:
     lines = [
         f"### {name}",
         "",
-        "| network | top-1 % | precision | ms [rounds] | form | subnet of equal accuracy | times faster | surely |",
+        "| network | top-1 % | precision | ms [rounds] | form | equal subnet | times faster | by lower end |",
         "|" + "---|" * 8,
     ]
     for one in sorted(found, key=lambda one: (one.network.source, one.network.precision, one.ms)):

@@ -11,7 +11,7 @@ from ofa_data import ofa_data
 from scipy.stats import spearmanr
 
 from nas.errors import FileFormatError, UsageError
-from predictors.ofa_accuracy import OFAAccuracyPredictor, import_ofa_predictor, known_part
+from predictors.ofa_accuracy import OFAAccuracyPredictor, distinct_means, import_ofa_predictor, known_part
 from predictors.ofa_encoding import BOTTLENECK_INPUTS, ENCODINGS
 from predictors.ofa_layers import is_predictor, read_layers
 from predictors.ofa_measured import read_measured
@@ -134,6 +134,14 @@ def test_calibration_wants_enough_fractions(path: Path) -> None:
         predictor.calibrate(genes[:5], np.full(5, 0.7))
     with pytest.raises(UsageError, match="accuracies outside 0 to 1; allowed: fractions"):
         predictor.calibrate(genes, np.full(30, 75.0))
+    with pytest.raises(UsageError, match="15 distinct rows; allowed: 20 or more"):
+        predictor.calibrate(np.concatenate([genes[:15], genes[:15]]), np.full(30, 0.7))
+
+
+def test_of_equal_networks_the_mean_counts_once() -> None:
+    genes = SPACE.sample(3, np.random.default_rng(0))[[0, 1, 0, 2]]
+    rows, means = distinct_means(genes, np.array([0.1, 0.2, 0.3, 0.4]))
+    assert np.array_equal(rows, genes[[0, 1, 3]]) and means.tolist() == pytest.approx([0.2, 0.2, 0.4])
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,19 @@ def test_a_network_out_of_reach_is_a_loss_in_the_headline(run: ModuleType) -> No
     assert summary([ours, *peers], "int8") == ""
 
 
+def test_the_bias_is_of_networks_that_the_predictor_selects(run: ModuleType) -> None:
+    from imagenet_fronts import accuracy_predictor, of_selected
+
+    predictor = accuracy_predictor(shared_data("ofa"))
+    genes = predictor.space.sample(400, np.random.default_rng(0))
+    noise = 0.01 * np.random.default_rng(1).standard_normal(400)
+    truth = np.asarray(predictor.predict(genes).mean, np.float64) - noise  # so what is selected is predicted as it is
+    again = of_selected(predictor, genes, truth - 0.02)
+    shift = predictor.predict(genes).mean - again.predict(genes).mean
+    assert shift == pytest.approx(0.02, abs=0.003)
+    assert again.scale.radius == pytest.approx(0.0165, abs=0.004)
+
+
 def test_rows_of_a_part_are_the_same_networks_in_the_whole(run: ModuleType) -> None:
     from imagenet_fronts import moved
 
