@@ -1,6 +1,6 @@
 """How good a calibration is: errors on networks it was not fitted to, beside the noise of what judges."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 from latency_tables.measurement import Floats
 from nas.errors import FileFormatError
 from predictors.held_out import JudgedNetwork, errors_by_stratum, errors_of_plainer, held_out_table
+from predictors.judged_figures import figures_table, judged_figures
 from predictors.prediction import Prediction
 from predictors.ranks import kendall, spearman
 
@@ -63,15 +64,6 @@ class LatencyErrors:
             spearman=spearman(predicted.mean, measured_ms),
             kendall=kendall(predicted.mean, measured_ms),
             coverage=float(inside.mean()),
-        )
-
-    def line(self, what: str) -> str:
-        """Return the figures on one line."""
-        return (
-            f"{what} ({self.networks} networks): median {self.median:.1%}, mean {self.mean:.1%}, "
-            f"worst {self.worst:.1%}, bias {self.bias:+.1%}; "
-            f"within 5 % {self.within_5:.0%}, within 10 % {self.within_10:.0%}; "
-            f"Spearman {self.spearman:.3f}, Kendall {self.kendall:.3f}; 90 % interval covers {self.coverage:.0%}"
         )
 
 
@@ -131,21 +123,28 @@ class CalibrationReport:
             f"{self.left_out} networks left out for that; "
             f"prediction interval ±{self.interval:.1%}; correction {'kept' if self.corrected else 'not earned'}",
             f"judged by a fit to {self.fitted_when_judged} of them, without those held out:",
-            self.random.line("held-out error, random"),
-            self.searched.line("held-out error, searched"),
+            *figures_table(self._groups()),
             f"repeatability ({self.repeated} of them measured again in a fresh session): one measurement is off by "
             f"{self.repeatability:.1%} in the mean, {self.repeatability_worst:.1%} at worst, a perfect predictor too",
             *held_out_table(self.held_out, self.repeatability, self.repeated),
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as JSON, with what follows from its networks: errors by stratum and of plainer fits."""
+        """Return the report as JSON, with what follows from its networks: intervals, strata and plainer fits."""
         strata = {
             kind: {label: asdict(one) for label, one in groups.items()}
             for kind, groups in errors_by_stratum(self.held_out).items()
         }
         plainer = {name: asdict(one) for name, one in errors_of_plainer(self.held_out).items()}
-        return {**asdict(self), "held_out": [*map(asdict, self.held_out)], "strata": strata, "baselines": plainer}
+        figures = {
+            group: {name: asdict(one) for name, one in judged_figures(networks).items()}
+            for group, networks in self._groups().items()
+        }
+        derived = {"intervals": figures, "strata": strata, "baselines": plainer}
+        return {**asdict(self), "held_out": [*map(asdict, self.held_out)], **derived}
+
+    def _groups(self) -> dict[str, Sequence[JudgedNetwork]]:
+        return {**{role: [one for one in self.held_out if one.role == role] for role in JUDGED}, "all": self.held_out}
 
     @staticmethod
     def from_dict(content: Mapping[str, Any], source: str) -> "CalibrationReport":
