@@ -11,7 +11,7 @@ known from the cache, as by `nas search`.
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,13 @@ from nas.defaults import BUDGET, SPACE
 from nas.errors import UsageError, VerificationError
 from nas.export import Progress, SearchJob
 from nas.export.accuracy import count_correct
-from nas.export.finalists import build_all, in_one_precision
+from nas.export.finalists import build_all
 from nas.export.one_for_all import FleetScorer
 from nas.export.pipeline import Clock, Setting, common_space, find_front, load_scorer, read_images
-from nas.export.scoring import Interval, open_supernet
+from nas.export.scoring import open_supernet
 from nas.files import read_bytes, read_json, write_bytes, write_json
 from nas.search import Problem, Scored, search
-from search_spaces import Candidate, Genes
+from search_spaces import Candidate, SearchSpace
 from supernets import Supernet
 
 DEVICES = ("cpu", "openvino", "browser", "torch")
@@ -70,31 +70,56 @@ class Experiment:
         devices_now = {name: device.fingerprint for name, device in self.devices.items()}
         self.asked = {"devices": devices_now, "supernet": supernet, "data": data, "budget": budget}
 
-    def chosen(self) -> Chosen:
-        """Return, for each level of accuracy, the fastest network of each device's front, and the one for all."""
+    def chosen(self) -> dict[str, Chosen]:
+        """Return, by the device run on, for each level of accuracy, the fastest network of each device's front.
+
+        What is searched for one device and run on another is of the precisions that both execute; the one for all, of
+        those that every device does.
+        """
         path = self.out / "chosen.json"
         if not path.exists():
-            settings = {name: self._setting(job) for name, job in self.jobs.items()}
-            fronts = {name: self._front(setting) for name, setting in settings.items()}
-            low = max(front.scores["accuracy"].min() for front in fronts.values())
-            top = min(front.scores["accuracy"].max() for front in fronts.values())
-            levels = {}
-            for level in (low + share * (top - low) for share in SHARES):
-                own = {name: _fastest(front, level) for name, front in fronts.items()}
-                found = {name: settings[name].space.candidate(one.genes[0]) for name, one in own.items()}
-                found[SHARED] = one_for_all(settings, own, level)
-                levels[f"{100 * level:.2f}"] = {name: one.to_dict() for name, one in found.items()}
-            write_json(path, SCHEMA, SCHEMA_VERSION, {"asked": self.asked, "levels": levels})
+            content = {"asked": self.asked, "networks": self._searched()}
+            write_json(path, SCHEMA, SCHEMA_VERSION, content)
         content = read_json(path, SCHEMA, SCHEMA_VERSION)
         if content["asked"] != self.asked:
             raise UsageError(f"{path}: of {content['asked']}, not of {self.asked}; name another folder")
         return {
-            level: {name: Candidate.from_dict(one) for name, one in found.items()}
-            for level, found in content["levels"].items()
+            run_on: {
+                level: {name: Candidate.from_dict(one) for name, one in found.items()}
+                for level, found in levels.items()
+            }
+            for run_on, levels in content["networks"].items()
         }
 
-    def _setting(self, job: SearchJob) -> Setting:
-        space = common_space(self.supernet, [job.device])
+    def _searched(self) -> dict[str, Any]:
+        """Search every device in its own menu and in those that it shares, and return what ``chosen`` keeps."""
+        menus = {
+            (a, b): common_space(self.supernet, [self.devices[a], self.devices[b]])
+            for a in self.jobs
+            for b in self.jobs
+        }
+        fronts: dict[tuple[str, tuple[str, ...]], tuple[SearchSpace, Scored]] = {}
+        for (name, _), space in menus.items():
+            key = (name, tuple(sorted(space.precisions)))
+            if key not in fronts:
+                fronts[key] = space, self._front(self._setting(self.jobs[name], space))
+        low = max(front.scores["accuracy"].min() for _, front in fronts.values())
+        top = min(front.scores["accuracy"].max() for _, front in fronts.values())
+        whole = common_space(self.supernet, list(self.devices.values()))
+        shared = {name: self._setting(job, whole) for name, job in self.jobs.items()}
+        found: dict[str, Any] = {name: {} for name in self.jobs}
+        for level in (low + share * (top - low) for share in SHARES):
+            fastest = {key: (space, _fastest(front, level)) for key, (space, front) in fronts.items()}
+            chosen = {pair: fastest[pair[0], tuple(sorted(space.precisions))] for pair, space in menus.items()}
+            own_ms = {name: float(chosen[name, name][1].scores["latency_ms"][0]) for name in self.jobs}
+            for_all = one_for_all(shared, own_ms, level).to_dict()
+            for run_on, levels in found.items():
+                own = {name: chosen[name, run_on] for name in self.jobs}
+                networks = {name: space.candidate(one.genes[0]).to_dict() for name, (space, one) in own.items()}
+                levels[f"{100 * level:.2f}"] = {**networks, SHARED: for_all}
+        return found
+
+    def _setting(self, job: SearchJob, space: SearchSpace) -> Setting:
         scorer = load_scorer(job, space, self.supernet, self.progress)
         return Setting(job, self.supernet, self.splits, space, scorer, Clock())
 
@@ -149,10 +174,9 @@ class Experiment:
     def run(self, rounds: int) -> None:
         """Search, build, measure round by round with the devices taking turns, and report."""
         chosen = self.chosen()
-        executed = {name: _executed(chosen, device) for name, device in self.devices.items()}
         built = {
             name: self.built(name, list({one.id: one for found in own.values() for one in found.values()}.values()))
-            for name, own in executed.items()
+            for name, own in chosen.items()
         }
         measured: dict[str, list[dict[str, Any]]] = {name: [] for name in self.devices}
         for number in range(rounds):
@@ -160,7 +184,7 @@ class Experiment:
                 measured[name].append(self.measured(name, number, list(built[name])))
         ids = {
             name: {level: {a: one.id for a, one in found.items()} for level, found in own.items()}
-            for name, own in executed.items()
+            for name, own in chosen.items()
         }
         described = {name: device.describe() for name, device in self.devices.items()}
         write_report(self.out, described, ids, built, measured)
@@ -172,41 +196,20 @@ def _fastest(front: Scored, level: float) -> Scored:
     return front.take(np.array([int(latency.argmin())]))
 
 
-@dataclass(frozen=True)
-class AsExecuted:
-    """Predicts latencies of networks as a device runs them: in its floats throughout where it lacks a precision."""
+def one_for_all(settings: Mapping[str, Setting], own_ms: Mapping[str, float], level: float) -> Candidate:
+    """Return the network of a level whose largest ratio, over devices, to the device's ``own_ms`` is least.
 
-    setting: Setting
-    precisions: tuple[str, ...]
-
-    def predict(self, genes: Genes) -> Interval:
-        """Predict milliseconds of rows of the space with all of ``precisions``."""
-        space = self.setting.space
-        rows = genes if space.precisions == self.precisions else space.with_precision(genes, space.precisions[0])
-        return self.setting.scorer.latency.predict(rows)
-
-
-def one_for_all(settings: Mapping[str, Setting], own: Mapping[str, Scored], level: float) -> Candidate:
-    """Return the network of a level whose largest ratio, over devices, to the device's ``own`` latency is least."""
-    widest = max(settings.values(), key=lambda setting: len(setting.space.precisions))
-    space, job = widest.space, widest.job
-    latencies = {name: AsExecuted(setting, space.precisions) for name, setting in settings.items()}
-    references = {name: float(one.scores["latency_ms"][0]) for name, one in own.items()}
-    scorer = FleetScorer(widest.scorer.accuracy, latencies, references)
+    Args:
+        settings: By device, all of one space.
+        own_ms: Predicted milliseconds of the network of that level that was searched for the device itself.
+        level: Predicted accuracy, a fraction.
+    """
+    first = next(iter(settings.values()))
+    latencies = {name: setting.scorer.latency for name, setting in settings.items()}
+    scorer = FleetScorer(first.scorer.accuracy, latencies, own_ms)
     objectives = {"latency_ratio": "min", "accuracy": "max"}
-    problem = Problem(space, objectives, {"accuracy": (level, None)}, scorer.score)
-    return space.candidate(search(problem, budget=job.budget, seed=job.seed).best().genes)
-
-
-def _executed(chosen: Mapping[str, Mapping[str, Candidate]], device: Device) -> Chosen:
-    """Return the networks as a device runs them: all in its floats where it lacks one of their precisions."""
-    return {
-        level: {
-            name: one if set(one.precisions) <= set(device.precisions) else in_one_precision(one, device.precisions[0])
-            for name, one in found.items()
-        }
-        for level, found in chosen.items()
-    }
+    problem = Problem(first.space, objectives, {"accuracy": (level, None)}, scorer.score)
+    return first.space.candidate(search(problem, budget=first.job.budget, seed=first.job.seed).best().genes)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

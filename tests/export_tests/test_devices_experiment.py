@@ -15,8 +15,7 @@ from latency_tables import FULL
 from latency_tables.simulated import CostModel, SimulatedDevice
 from nas.errors import DeviceError, UsageError
 from nas.export import Scorer
-from nas.search import Scored
-from search_spaces import SearchSpace, get_space
+from search_spaces import Candidate, SearchSpace
 
 QUICK = replace(FULL, values=1, min_rounds=3, max_rounds=3, warm_seconds=0.01)
 DEAR = CostModel(mac_int8_ns=0.5, quantize_element_ns=3.0)
@@ -61,6 +60,14 @@ def test_the_matrix_is_of_measured_latencies_and_is_made_once(run: ModuleType, t
     there = [cell for cell in cells if cell["searched_for"] == "pays" and cell["run_on"] == "costs"]
     assert max(cell["ratio"][0] for cell in there) > 1.05  # int8 that pays on one does not on the other
     assert "| pays | 1.00 [1.00, 1.00] |" in (out / "matrix.md").read_text()
+    networks = json.loads((out / "chosen.json").read_text())["networks"]
+    used = {
+        (run_on, name): {part for one in levels.values() for part in Candidate.from_dict(one[name]).precisions}
+        for run_on, levels in networks.items()
+        for name in next(iter(levels.values()))
+    }
+    assert all(parts == {"fp32"} for (run_on, name), parts in used.items() if "floats" in (run_on, name))
+    assert all(used[name, run.SHARED] == {"fp32"} for name in networks) and "int8" in used["pays", "pays"]
     before = {path: path.stat().st_mtime_ns for path in out.glob("rounds/*")}
     again = run.Experiment(out, devices(), **options)
     again.run(3)
@@ -87,20 +94,16 @@ def test_the_spread_is_of_rounds_and_the_ratio_of_levels(run: ModuleType) -> Non
 
 
 def test_one_for_all_has_the_least_largest_ratio_of_its_accuracy(run: ModuleType, tmp_path: Path) -> None:
-    both = make_tiny(tmp_path).space
-    spaces = {"pays": both, "costs": both, "floats": get_space(tmp_path / "tiny.toml", ("fp32",))}
-    scorers = {device.name: scorer(SimpleNamespace(device=device), spaces[device.name]) for device in devices()}
+    space = make_tiny(tmp_path).space
+    scorers = {device.name: scorer(SimpleNamespace(device=device), space) for device in devices()}
     job = SimpleNamespace(budget=3000, seed=0)
-    settings = {name: SimpleNamespace(space=spaces[name], scorer=scorers[name], job=job) for name in spaces}
-    own = {name: Scored(np.zeros((1, 1), np.int8), {"latency_ms": np.array([ms])}) for name, ms in OWN_MS.items()}
-    found = both.genes(run.one_for_all(settings, own, 0.6))[None]
-    pool = both.sample(5000, np.random.default_rng(0))
+    settings = {name: SimpleNamespace(space=space, scorer=one, job=job) for name, one in scorers.items()}
+    found = space.genes(run.one_for_all(settings, OWN_MS, 0.6))[None]
+    pool = space.sample(5000, np.random.default_rng(0))
     pool = pool[scorers["pays"].accuracy.predict(pool).mean >= 0.6]
 
     def largest(rows: np.ndarray) -> np.ndarray:
-        plain = both.with_precision(rows, "fp32")  # as the device without int8 runs them
-        return np.max([scorers[name].latency.predict(plain if name == "floats" else rows).mean / ms
-                       for name, ms in OWN_MS.items()], axis=0)  # fmt: skip
+        return np.max([scorers[name].latency.predict(rows).mean / ms for name, ms in OWN_MS.items()], axis=0)
 
     assert scorers["pays"].accuracy.predict(found).mean[0] >= 0.6
     assert largest(found)[0] <= largest(pool).min()
