@@ -71,3 +71,13 @@ def check_torch_device(name: str) -> None:
         reason = (str(error).splitlines() or ["torch cannot use it"])[0]
     if reason:
         raise UsageError(f"--torch-device {name!r}: {reason}; allowed: cpu, or cuda, cuda:1 or mps where torch has it")
+
+
+def numbers(option: str, text: str | None) -> tuple[float, ...] | None:
+    """Return what ``--mean`` or ``--std`` was given."""
+    from nas.errors import UsageError
+
+    try:
+        return None if text is None else tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"{option} {text!r}; allowed: one number a channel, 0.485,0.456,0.406 for example") from None

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.options import Device, Json, Quiet, Seed
+from nas.cli.options import Device, Json, Quiet, Seed, numbers
 from nas.cli.output import print_json
 from nas.cli.progress import progress_on
 
@@ -105,7 +105,7 @@ def quantize(
 
     if (mean is None) != (std is None):
         raise UsageError("--mean and --std belong together; give both or neither")
-    choice = ModelChoice(model, weights, resolution, _numbers("--mean", mean), _numbers("--std", std))
+    choice = ModelChoice(model, weights, resolution, numbers("--mean", mean), numbers("--std", std))
     search = MixedPlan(sensitivity=sensitivity, augmented=not plain, strategy=strategy, attempts=attempts, seed=seed)
     job = QuantizeJob(
         choice,
@@ -129,13 +129,3 @@ def quantize(
         f"{chosen['speedup']:.2f} times as fast as fp32 with {chosen['int8'].count('1')} of {len(chosen['int8'])} "
         f"layers in int8; everything is in {out}/"
     )
-
-
-def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:
-    """Return what ``--mean`` or ``--std`` was given."""
-    from nas.errors import UsageError
-
-    try:
-        return None if text is None else tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(f"{option} {text!r}; allowed: one number a channel, 0.485,0.456,0.406 for example") from None

@@ -6,8 +6,11 @@ weights.safetensors  its weights; ``load_model`` builds it again from them and t
 report.json          all figures; report.md the same to read, pruning.png to look at
 """
 
+import contextlib
+import hashlib
+import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from latency_tables import Device, MeasuringPlan
+from latency_tables import FULL, Device, MeasuringPlan
 from nas.compression.models import LoadedModel
 from nas.compression.network_graph import network_graph
 from nas.compression.pruning import (
@@ -119,9 +122,9 @@ def prune(
     check_outputs(model.network, task)
     image = torch.zeros(1, task.channels, task.resolution, task.resolution)
     groups = find_groups(model.network, image)
-    run, begun = out / RUN, {"model": model.name, "data": task.name, "resolution": task.resolution}
+    run, begun = out / RUN, {"model": model.name, "data": task.name, "images": task.digest}
     asked = {**begun, **asdict(request), "device": device.fingerprint, "weights": weights_digest(model.network)}
-    _begin(out, asked, resume)
+    threads = _begin(out, asked, resume)
     clock = _Stopwatch(device, run / TIMINGS, image)
     try:
         widths = widths_of(model.network)
@@ -130,19 +133,20 @@ def prune(
             least = floors(groups, widths, round_to)
             estimate = clock.table(model.network, widths, least, round_to, progress).ms
         job = Adaptation(
-            model.network, task, groups, estimate, clock.network, round_to, request.plan, request.importance,
-            request.seed,
+            model.network, task, groups, estimate, clock.network, clock.confirmed, round_to, request.plan,
+            request.importance, request.seed,
         )  # fmt: skip
         state = load_state(run / STATE) if exists(run / STATE) else None
-        pruned = netadapt(
-            job, request.latency_ms, state=state, save=lambda now: now.save(run / STATE), progress=progress
-        )
+        with _torch_threads(threads):
+            pruned = netadapt(
+                job, request.latency_ms, state=state, save=lambda now: now.save(run / STATE), progress=progress
+            )
     except NasError:
         if not exists(run / STATE):  # nothing is lost, and the folder is free for another try
             shutil.rmtree(run, ignore_errors=True)
         raise
     progress("verify", 0, 1, "")
-    verified = verify(model.network, pruned.network, task, device)
+    verified = verify(model.network, pruned.network, task, device, clock.baseline_ms)
     progress("verify", 1, 1, "")
     report = write_outcome(
         out, model=model, task=task, device=device, asked={**asdict(request), "round_to": round_to}, pruned=pruned,
@@ -169,12 +173,17 @@ def has_pruning(out: Path) -> bool:
     return exists(out / RUN / REQUEST)
 
 
-def _begin(out: Path, asked: Mapping[str, Any], resume: bool) -> None:
-    """Write down what is asked for, or check that it is what the run in ``out`` was begun with."""
+def _begin(out: Path, asked: Mapping[str, Any], resume: bool) -> int:
+    """Write down what is asked for, or check that it is what the run in ``out`` was begun with.
+
+    Returns:
+        How many threads torch had at the beginning: its sums depend on that.
+    """
     if not resume:
         check_new_folder(out)
-        write_json(out / RUN / REQUEST, *REQUEST_SCHEMA, asked)
-        return
+        threads = torch.get_num_threads()
+        write_json(out / RUN / REQUEST, *REQUEST_SCHEMA, {**asked, "threads": threads})
+        return threads
     if not has_pruning(out):
         ended = "the run in it has ended" if exists(out / REPORT) else "there is no run in it"
         raise UsageError(f"--resume {out}: {ended}; leave --resume out and name a new folder to start one")
@@ -185,6 +194,17 @@ def _begin(out: Path, asked: Mapping[str, Any], resume: bool) -> None:
                 f"--resume {out}: the run was begun with {name} {begun.get(name)!r}, and now it is {value!r}; give the "
                 "same, or another --out"
             )
+    return int(begun["threads"])
+
+
+@contextlib.contextmanager
+def _torch_threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class _Stopwatch:
@@ -193,23 +213,28 @@ class _Stopwatch:
     def __init__(self, device: Device, path: Path, image: Tensor) -> None:
         self._device, self._path, self._image = device, path, image
         kept = read_json(path, *TIMINGS_SCHEMA) if exists(path) else {"baseline_ms": None, "milliseconds": {}}
-        self._baseline: float | None = kept["baseline_ms"]
-        self._layers: dict[str, float] = kept["milliseconds"]
+        self.baseline_ms: float | None = kept["baseline_ms"]
+        self._known: dict[str, float] = kept["milliseconds"]  # by layer, and by the digest of a network's widths
 
-    def network(self, network: nn.Module) -> float:
+    def network(self, network: nn.Module, plan: MeasuringPlan = QUICK) -> float:
         """Return the milliseconds of a network."""
         graph = network_graph(network, self._image, "the network").SerializeToString()
-        return self._measure({"network": graph}, QUICK)["network"]
+        return self._measure({"network": graph}, plan)["network"]
+
+    def confirmed(self, network: nn.Module) -> float:
+        """Return the milliseconds of a network by the full protocol."""
+        return self.network(network, FULL)
 
     def widths_of(self, network: nn.Module) -> Callable[[Widths], float]:
         """Return what measures ``network`` at any widths, each once."""
-        known: dict[tuple[Any, ...], float] = {}
 
         def measured(widths: Widths) -> float:
-            key = tuple(sorted((path, width.inputs, width.outputs) for path, width in widths.items()))
-            if key not in known:
-                known[key] = self.network(narrowed(network, widths))
-            return known[key]
+            content = sorted((path, width.inputs, width.outputs) for path, width in widths.items())
+            key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+            if key not in self._known:
+                self._known[key] = self.network(narrowed(network, widths))
+                self._save()
+            return self._known[key]
 
         return measured
 
@@ -217,18 +242,20 @@ class _Stopwatch:
         """Measure the layers of a network that are not measured yet."""
         layers = layer_shapes(network, self._image)
         grids, graphs = table_models(layers, widths, least, round_to)
-        open_keys = [key for key in graphs if key not in self._layers]
+        open_keys = [key for key in graphs if key not in self._known]
         for start in range(0, len(open_keys), CHUNK):
             chunk = open_keys[start : start + CHUNK]
-            self._layers |= self._measure({key: graphs[key] for key in chunk}, LAYERS)
-            content = {"baseline_ms": self._baseline, "milliseconds": self._layers}
-            write_json(self._path, *TIMINGS_SCHEMA, content)
+            self._known |= self._measure({key: graphs[key] for key in chunk}, LAYERS)
+            self._save()
             progress("time layers", start + len(chunk), len(open_keys), "")
-        return LayerTable(layers, self._layers, grids)
+        return LayerTable(layers, self._known, grids)
 
     def _measure(self, graphs: Mapping[str, bytes], plan: MeasuringPlan) -> dict[str, float]:
-        found = self._device.measure_many(graphs, plan=plan, baseline_ms=self._baseline)
-        if self._baseline is None:
-            self._baseline = next(iter(found.values())).reference_ms
-            write_json(self._path, *TIMINGS_SCHEMA, {"baseline_ms": self._baseline, "milliseconds": self._layers})
+        found = self._device.measure_many(graphs, plan=plan, baseline_ms=self.baseline_ms)
+        if self.baseline_ms is None:
+            self.baseline_ms = next(iter(found.values())).reference_ms
+            self._save()
         return {name: one.latency_ms for name, one in found.items()}
+
+    def _save(self) -> None:
+        write_json(self._path, *TIMINGS_SCHEMA, {"baseline_ms": self.baseline_ms, "milliseconds": self._known})

@@ -62,6 +62,8 @@ def _report(
         "model": model.name,
         "data": task.name,
         "resolution": task.resolution,
+        "mean": list(task.mean),
+        "std": list(task.std),
         "metric": task.kind.metric,
         "higher_is_better": task.kind.higher_is_better,
         "device": {

@@ -39,8 +39,17 @@ class Verified:
     difference: float
 
 
-def verify(whole: nn.Module, pruned: nn.Module, task: Task, device: Device) -> dict[str, Verified]:
+def verify(
+    whole: nn.Module, pruned: nn.Module, task: Task, device: Device, baseline_ms: float | None
+) -> dict[str, Verified]:
     """Export, check, time and judge both networks, named ``whole`` and ``pruned``.
+
+    Args:
+        whole: The network as it was.
+        pruned: What is left of it.
+        task: Their data.
+        device: What they are for.
+        baseline_ms: As in ``Device.measure_many``: so that latencies compare to those that pruning went by.
 
     Raises:
         UsageError: A network does not export.
@@ -54,7 +63,7 @@ def verify(whole: nn.Module, pruned: nn.Module, task: Task, device: Device) -> d
     sessions = {name: _runner(device.session(model)) for name, model in models.items()}
     images = task.prepared(task.validation.images[:IMAGES])
     differences = {name: _difference(name, network, sessions[name], images) for name, network in networks.items()}
-    latencies = device.measure_many(models, plan=FULL)
+    latencies = device.measure_many(models, plan=FULL, baseline_ms=baseline_ms)
     return {
         name: Verified(
             graph,

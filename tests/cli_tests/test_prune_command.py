@@ -1,7 +1,9 @@
 """``nas prune`` from the command line."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ import latency_tables
 from latency_tables.simulated import CostModel, SimulatedDevice
 from nas.cli.main import main
 from nas.export import save_bundle
+from nas.export.pruning_verification import Verified, verify
 from supernets import get_supernet
 from supernets.graph import to_onnx
 
@@ -76,6 +79,15 @@ def test_a_dense_predictor_is_pruned_on_depths(tmp_path: Path, net: str, capsys:
     assert main([*words, "--latency", "0.003", "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     assert "RMSE [m]" in printed and "times as fast; 0.003 ms met." in printed
+    report = json.loads((out / "report.json").read_text())
+    assert report["mean"] == [0.5] * 3
+    words += ["--latency", "0.003", "--out", str(tmp_path / "other")]
+    assert main([*words, "--resolution", "16"]) == 2
+    assert "rooms.npz has images of a size of its own; leave it out" in capsys.readouterr().err
+    assert main([*words, "--mean", "0.4,0.5", "--std", "0.2,0.2"]) == 2
+    assert "for images of 3 channels; allowed: one number a channel for both" in capsys.readouterr().err
+    assert main([*words, "--mean", "0.4,0.5,0.6", "--std", "0.2,0.2,0.2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["mean"] == [0.4, 0.5, 0.6]
     assert (out / "report.md").exists()
 
 
@@ -93,9 +105,25 @@ def test_a_bundle_is_pruned_on_the_images_it_is_for(
     assert main([*words, "--data", photos, "--latency", "0.005"]) == 2
     assert "has 2 classes (a, b); the network was trained on" in capsys.readouterr().err
     assert main([*words, "--data", str(tiny.images), "--latency", "0.005", "--resolution", "8"]) == 2
-    assert "a bundle has its own weights and resolution; leave them out" in capsys.readouterr().err
+    assert "a bundle has its own weights, resolution, mean and std; leave them out" in capsys.readouterr().err
     assert main([*words, "--data", str(tiny.images), "--latency", "0.014", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["met"]
+
+
+def test_a_latency_that_is_missed_in_the_end_is_a_failure(
+    tmp_path: Path, net: str, photos: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slower(*arguments: Any) -> dict[str, Verified]:
+        return {
+            name: replace(one, latency=replace(one.latency, latency_ms=0.5)) for name, one in verify(*arguments).items()
+        }
+
+    monkeypatch.setattr("nas.export.pruning.verify", slower)
+    words = ["prune", f"{net}:build", "--device", "simulated", "--data", photos, "--resolution", "16", *SHORT]
+    assert main([*words, "--latency", "0.007", "--out", str(tmp_path / "out")]) == 1
+    printed = capsys.readouterr()
+    assert printed.err == "error: 0.007 ms was met before the last training and is 0.5 ms now; prune to less\n"
+    assert "0.007 ms not met." in printed.out and (tmp_path / "out/report.md").exists()
 
 
 @pytest.mark.parametrize(
@@ -103,6 +131,7 @@ def test_a_bundle_is_pruned_on_the_images_it_is_for(
     [
         (("--importance", "size", "--resolution", "16"), "unknown importance 'size'"),
         (("--data", "/nowhere", "--resolution", "16"), "data folder /nowhere is not there"),
+        (("--mean", "0.5", "--resolution", "16"), "--mean and --std belong together; give both or neither"),
         ((), "does not say what size of images it takes; give --resolution"),
         (("--weights", "/nowhere.pth", "--resolution", "16"), "weights /nowhere.pth: no such file"),
     ],

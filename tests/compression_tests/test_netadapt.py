@@ -40,9 +40,11 @@ def weights(widths: Widths) -> float:
 def job(importance: str = "l2", plan: PruningPlan = PLAN, seed: int = 0) -> Adaptation:
     network = coupled()
     groups = find_groups(network, torch.zeros(1, 1, SIDE, SIDE))
-    return Adaptation(
-        network, tiny_task(), groups, weights, lambda net: weights(widths_of(net)), 4, plan, importance, seed
-    )
+
+    def measure(network: nn.Module) -> float:
+        return weights(widths_of(network))
+
+    return Adaptation(network, tiny_task(), groups, weights, measure, measure, 4, plan, importance, seed)
 
 
 def test_the_schedule_is_the_papers_down_to_a_quarter_of_its_first_step() -> None:
@@ -106,6 +108,15 @@ def test_a_device_that_does_not_get_faster_ends_the_run() -> None:
     adaptation = dataclasses.replace(adaptation, measure=lambda net: next(says))
     with pytest.raises(InfeasibleError, match=r"with 9 ms nothing more can be pruned in multiples of 4 channels"):
         netadapt(adaptation, 8)
+
+
+def test_a_latency_that_a_longer_measurement_does_not_confirm_is_not_met() -> None:
+    adaptation = job(plan=dataclasses.replace(PLAN, short_steps=0, long_epochs=0))
+    limit = 0.8 * weights(widths_of(adaptation.network))
+    short = netadapt(adaptation, limit).state.iterations
+    longer = dataclasses.replace(adaptation, confirm=lambda net: 1.1 * adaptation.measure(net))
+    done = netadapt(longer, limit).state.iterations
+    assert len(done) > len(short) and done[-1].measured_ms <= limit < done[len(short) - 1].measured_ms
 
 
 def test_a_loss_that_is_not_finite_ends_the_run() -> None:

@@ -141,6 +141,8 @@ def test_going_on_needs_the_same_request(tmp_path: Path) -> None:
         prune(model(), tiny_task(), device(), REQUEST, out)
     with pytest.raises(UsageError, match=r"the run was begun with seed 0, and now it is 1; give the same, or another"):
         prune(model(), tiny_task(), device(), dataclasses.replace(REQUEST, seed=1), out, resume=True)
+    with pytest.raises(UsageError, match=r"the run was begun with images '\w+', and now it is '\w+'; give the same"):
+        prune(model(), tiny_task(seed=1), device(), REQUEST, out, resume=True)
     prune(model(), tiny_task(), device(), REQUEST, out, resume=True)
     with pytest.raises(UsageError, match=r"--resume .*out: the run in it has ended"):
         prune(model(), tiny_task(), device(), REQUEST, out, resume=True)

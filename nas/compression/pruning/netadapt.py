@@ -2,7 +2,7 @@
 
 An iteration lowers the latency by a little. For each group of channels it takes off the fewest that get there, by
 prediction, trains that proposal for some steps and judges it on validation images; the best one is kept, and measured.
-At the target what is left is trained on.
+At the target, confirmed by a longer measurement, what is left is trained on.
 
 Beside the paper: the schedule has a floor (``PruningPlan``); a prediction is what the network was last measured at less
 what the look-up says is gone, so that the look-up's errors do not add up; and where no group alone can take a step, as
@@ -50,7 +50,8 @@ class Adaptation:
         task: Its data.
         groups: Its groups.
         estimate: Milliseconds of the network at some widths, up to a constant: a look-up's sum.
-        measure: Milliseconds of a network, as the device says.
+        measure: Milliseconds of a network, as the device says in a short time.
+        confirm: Likewise as carefully as the result is judged; asked where ``measure`` says that the target is met.
         round_to: What the channels left are a multiple of.
         plan: The numbers.
         importance: What says which channels go, of ``IMPORTANCES``.
@@ -62,6 +63,7 @@ class Adaptation:
     groups: Sequence[PruningGroup]
     estimate: Callable[[Widths], float]
     measure: Callable[[nn.Module], float]
+    confirm: Callable[[nn.Module], float]
     round_to: int
     plan: PruningPlan
     importance: str
@@ -122,8 +124,10 @@ def netadapt(
         state = PruningState(_tensors(job.network), (whole,))
         _check_reachable(job, latency_ms, start_ms)
         save(state)
-    while state.iterations[-1].measured_ms > latency_ms:
+    while not state.epochs and not _is_met(state, latency_ms):
         state = _iteration(job, state, latency_ms, progress)
+        if _is_met(state, latency_ms):
+            state = state.timed(job.confirm(job.rebuilt(state)))
         save(state)
     while state.epochs < job.plan.long_epochs:
         state = _epoch(job, state)
@@ -131,6 +135,10 @@ def netadapt(
         progress("train what is left", state.epochs, job.plan.long_epochs, detail)
         save(state)
     return Pruned(job.rebuilt(state), state)
+
+
+def _is_met(state: PruningState, latency_ms: float) -> bool:
+    return state.iterations[-1].measured_ms <= latency_ms
 
 
 def _check_reachable(job: Adaptation, latency_ms: float, start_ms: float) -> None:

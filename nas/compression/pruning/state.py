@@ -63,6 +63,10 @@ class PruningState:
         """Return the state after one more iteration."""
         return replace(self, tensors=tensors, iterations=(*self.iterations, iteration))
 
+    def timed(self, measured_ms: float) -> "PruningState":
+        """Return the state with another latency of the network that is left."""
+        return replace(self, iterations=(*self.iterations[:-1], replace(self.iterations[-1], measured_ms=measured_ms)))
+
     def trained(self, tensors: Mapping[str, Tensor], score: float, momenta: Mapping[str, Tensor]) -> "PruningState":
         """Return the state after one more epoch of the long training."""
         return replace(

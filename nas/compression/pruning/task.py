@@ -5,6 +5,8 @@ Wofk et al., "FastDepth: Fast Monocular Depth Estimation on Embedded Systems", I
 """
 
 import copy
+import hashlib
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -94,10 +96,27 @@ class Task:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
+    def __post_init__(self) -> None:
+        if not len(self.mean) == len(self.std) == self.channels or min(self.std) <= 0:
+            raise UsageError(
+                f"mean {self.mean} and std {self.std} for images of {self.channels} channels; allowed: one number a "
+                "channel for both, deviations above 0"
+            )
+
     @property
     def channels(self) -> int:
         """Of the images."""
         return int(self.train.images.shape[1])
+
+    @property
+    def digest(self) -> str:
+        """Of all images, their targets, and how they are prepared."""
+        found = hashlib.sha256(json.dumps([self.resolution, self.mean, self.std]).encode())
+        for part in (self.train, self.validation, self.test):
+            for values in (part.images, part.targets):
+                found.update(f"{values.dtype} {tuple(values.shape)}".encode())
+                found.update(values.cpu().contiguous().numpy().data)
+        return found.hexdigest()[:12]
 
     def prepared(self, images: Tensor) -> Tensor:
         """Return uint8 images as the network takes them, in the memory format that trains fastest."""
@@ -178,12 +197,14 @@ def classification(
     return Task(splits.name, CLASSIFICATION, *parts, resolution, mean or splits.mean, std or splits.std)
 
 
-def depth_estimation(splits: DepthSplits) -> Task:
-    """Return the task of estimating depth a pixel, at the size of the data, images brought to [-1, 1]."""
+def depth_estimation(
+    splits: DepthSplits, mean: tuple[float, ...] | None = None, std: tuple[float, ...] | None = None
+) -> Task:
+    """Return the task of estimating depth a pixel, at the size of the data; without ``mean``, images in [-1, 1]."""
 
     def examples(part: DepthSet) -> Examples:
         return Examples(part.images, part.depths[:, None])
 
     parts = (examples(splits.train), examples(splits.validation), examples(splits.test))
     channels, resolution = splits.train.images.shape[1:3]
-    return Task(splits.name, DEPTH, *parts, int(resolution), (0.5,) * channels, (0.5,) * channels)
+    return Task(splits.name, DEPTH, *parts, int(resolution), mean or (0.5,) * channels, std or (0.5,) * channels)
