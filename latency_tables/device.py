@@ -1,9 +1,10 @@
 """A device: something that runs a model and can be timed. Adding one is one file here and one line of registration."""
 
+import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,7 +51,7 @@ class Device(ABC):
         runtime: The runtime that executes the model, with its version, as ``"onnxruntime 1.32.0"``.
         channel_multiple: What its kernels like the number of channels to be a multiple of; pruning leaves such numbers.
         simulated: True where latencies are computed rather than measured; never shown as measured.
-        occupies: What it keeps busy while it is measured, where other devices may too; None for itself alone.
+        occupies: What of this machine it keeps busy while it is measured, as others may; None for itself alone.
         wait_seconds: How long a measurement waits for another process that is measuring the device.
         least_value_seconds: The inferences behind one value last at least this long, whatever the plan says: more than
             usual where the device's clock is coarse.
@@ -137,7 +138,7 @@ class Device(ABC):
     def exclusively(self, note: Note | None = None) -> Iterator[None]:
         """Keep other processes from measuring here while the block runs, which may measure and nest.
 
-        Devices that occupy the same wait for each other.
+        Devices that occupy the same wait for each other, and those of this machine for whoever else measures on it.
 
         Args:
             note: Told when another process must be waited for.
@@ -150,7 +151,13 @@ class Device(ABC):
             yield
             return
         path, busy = cache_dir() / f"{self.occupies or self.name}.lock", f"device {self.name!r} is being measured"
-        with exclusive(path, busy, DeviceError, wait_seconds=self.wait_seconds, note=note):
+        with ExitStack() as held:
+            held.enter_context(exclusive(path, busy, DeviceError, wait_seconds=self.wait_seconds, note=note))
+            if self.occupies is not None:
+                other = "this machine is being measured, from elsewhere or with another cache,"
+                held.enter_context(
+                    exclusive(machine_lock(), other, DeviceError, wait_seconds=self.wait_seconds, note=note)
+                )
             self._is_held = True
             try:
                 yield
@@ -198,6 +205,11 @@ class Device(ABC):
                 progress=progress,
                 clock=self.clock,
             )
+
+
+def machine_lock() -> Path:
+    """Return the folder whose lock is the right to measure on this machine: of all users and caches, and of ``ssh``."""
+    return Path(tempfile.gettempdir())
 
 
 def get_device(name: str | Path) -> Device:

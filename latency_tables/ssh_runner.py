@@ -174,7 +174,7 @@ class Far:
         }
 
     def lock(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Take this machine for measuring if nobody has it: a lock of the folder for temporary files leaves no file."""
+        """Take this machine for measuring if nobody has it: ``device.machine_lock``, which leaves no file."""
         if self._lock < 0:
             self._lock = os.open(tempfile.gettempdir(), os.O_RDONLY)
         try:

@@ -16,6 +16,8 @@ hypothesis.settings.load_profile("repeatable")
 def own_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the user's calibrations, data and colours out of the tests."""
     monkeypatch.setenv("HWNAS_CACHE", str(tmp_path_factory.mktemp("cache")))
+    machine = tmp_path_factory.mktemp("machine")  # of its own for each test: several run at once
+    monkeypatch.setattr("latency_tables.device.machine_lock", lambda: machine)
     monkeypatch.delenv("HWNAS_DATA", raising=False)
     monkeypatch.setenv("MPLBACKEND", "agg")
     monkeypatch.setenv("COLUMNS", "160")

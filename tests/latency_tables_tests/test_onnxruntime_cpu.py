@@ -10,10 +10,12 @@ import pytest
 from tiny_space import tiny_space
 
 from latency_tables import FULL, get_device
+from latency_tables import device as devices
 from latency_tables.builder import timing_model
 from latency_tables.costs import Images
 from latency_tables.onnxruntime_cpu import OnnxRuntimeCpu
 from latency_tables.reference_net import REFERENCE_VERSION, reference_model
+from latency_tables.ssh_runner import Far
 from nas.errors import DeviceError, FileFormatError, UsageError
 
 SPACE = tiny_space()
@@ -119,3 +121,16 @@ def test_timing_models_do_not_touch_torchs_random_numbers() -> None:
     assert np.isfinite(
         OnnxRuntimeCpu().session(first).run(None, {"input": np.ones((1, 1, 12, 12), np.float32)})[0]
     ).all()
+
+
+def test_who_measures_this_machine_through_ssh_has_it_alone_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    device, far, request = OnnxRuntimeCpu(), Far(""), {"op": "lock"}
+    folder = str(devices.machine_lock())
+    monkeypatch.setattr("latency_tables.ssh_runner.tempfile.gettempdir", lambda: folder)
+    device.wait_seconds = 0.0
+    assert far.lock(request) == {"locked": True}
+    with pytest.raises(DeviceError, match=r"this machine is being measured, from elsewhere .*; wait for it to end"):
+        device.measure_many({"a": reference_model().SerializeToString()}, plan=QUICK)
+    far.unlock(request)
+    with device.exclusively():
+        assert far.lock(request) == {"locked": False}
