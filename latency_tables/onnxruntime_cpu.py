@@ -11,7 +11,7 @@ import onnxruntime
 from latency_tables.local import LocalDevice, refused
 from latency_tables.protocol import Runner
 from nas.compression.engine import executed_operators, integer_kernels
-from nas.compression.sessions import CPU_PROVIDER, open_session
+from nas.compression.sessions import CPU_DESCRIPTION, open_session
 from nas.errors import DeviceError
 
 
@@ -24,7 +24,7 @@ class OnnxRuntimeCpu(LocalDevice):
         super().__init__(name, threads=threads, precisions=precisions)
 
     def options(self) -> dict[str, Any]:
-        return {"provider": CPU_PROVIDER, "graph_optimization": "all", "spinning": False}
+        return dict(CPU_DESCRIPTION)
 
     def session(self, model: bytes | str | Path, *, save_optimized: Path | None = None) -> onnxruntime.InferenceSession:
         """Open a session as it is timed.

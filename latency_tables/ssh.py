@@ -19,7 +19,7 @@ from latency_tables.protocol import Runner
 from latency_tables.ssh_answers import array, kernels, seconds
 from latency_tables.ssh_command import SshHost
 from latency_tables.ssh_link import FarModel, SshLink
-from nas.compression.sessions import SESSION_OPTIONS
+from nas.compression.sessions import CPU_DESCRIPTION, SESSION_OPTIONS
 from nas.errors import DeviceError
 from nas.registry import unknown_name
 
@@ -76,7 +76,7 @@ class SshDevice(ProbedDevice):
 
     def options(self) -> dict[str, Any]:
         if self._inner == "onnxruntime":
-            return {"provider": "CPUExecutionProvider", "graph_optimization": "all", "spinning": False}
+            return dict(CPU_DESCRIPTION)
         return {"plugin": "CPU", "pinned": RUNTIMES[self._inner]}
 
     def load(self, model: bytes) -> Runner:

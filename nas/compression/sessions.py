@@ -12,6 +12,7 @@ from onnxruntime import GraphOptimizationLevel as Level
 
 SESSION_OPTIONS = {f"session.{pool}.allow_spinning": "0" for pool in ("intra_op", "inter_op")}
 CPU_PROVIDER = "CPUExecutionProvider"
+CPU_DESCRIPTION = {"provider": CPU_PROVIDER, "graph_optimization": "all", "spinning": False}  # of sessions to time
 
 
 def open_session(
