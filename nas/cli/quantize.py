@@ -38,7 +38,9 @@ def quantize(
     ] = 0.001,
     confident: Annotated[
         bool,
-        typer.Option("--confident", help="The whole 95 % interval of the change must be within that, not its middle."),
+        typer.Option(
+            "--confident", help="The whole 95 % interval of the change must be within that, not its point estimate."
+        ),
     ] = False,
     weights: Annotated[
         str | None,
@@ -59,11 +61,22 @@ def quantize(
     ] = None,
     std: Annotated[str | None, typer.Option("--std", metavar="S,…", help="Likewise, the deviations.")] = None,
     sensitivity: Annotated[
-        str, typer.Option("--sensitivity", metavar="NAME", help="fisher, hessian, measured or random.")
+        str,
+        typer.Option(
+            "--sensitivity",
+            metavar="NAME",
+            help="What orders the layers: fisher, hessian or measured (the loss with each alone in int8). random: an "
+            "order by chance, which implies --plain.",
+        ),
     ] = "fisher",
     plain: Annotated[bool, typer.Option("--plain", help="Leave out how neighbouring layers act together.")] = False,
     strategy: Annotated[
-        str, typer.Option("--strategy", metavar="NAME", help="bisection, clado or greedy.")
+        str,
+        typer.Option(
+            "--strategy",
+            metavar="NAME",
+            help="bisection of the order, greedy along it, or clado, a program over measured pairs.",
+        ),
     ] = "bisection",
     attempts: Annotated[
         int,
@@ -80,8 +93,9 @@ def quantize(
         ),
     ] = 0,
     learning_rate: Annotated[
-        float, typer.Option("--learning-rate", metavar="R", min=0, help="Of that training, at its start.")
-    ] = 1e-3,
+        float | None,
+        typer.Option("--learning-rate", metavar="R", min=0, help="Of that training, at its start; else 0.001."),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the results.")] = Path("nas-quantize"),
     seed: Seed = 0,
     json: Json = False,
@@ -105,8 +119,12 @@ def quantize(
 
     if (mean is None) != (std is None):
         raise UsageError("--mean and --std belong together; give both or neither")
+    if learning_rate is not None and not fine_tune:
+        raise UsageError("--learning-rate is of the fine-tuning; add --fine-tune EPOCHS or leave it out")
+    recipe = Recipe(fine_tune) if learning_rate is None else Recipe(fine_tune, learning_rate)
     choice = ModelChoice(model, weights, resolution, numbers("--mean", mean), numbers("--std", std))
-    search = MixedPlan(sensitivity=sensitivity, augmented=not plain, strategy=strategy, attempts=attempts, seed=seed)
+    augmented = not plain and sensitivity != "random"
+    search = MixedPlan(sensitivity=sensitivity, augmented=augmented, strategy=strategy, attempts=attempts, seed=seed)
     job = QuantizeJob(
         choice,
         get_device(device),
@@ -115,7 +133,7 @@ def quantize(
         data=data,
         confident=confident,
         search=search,
-        tuning=Recipe(fine_tune, learning_rate) if fine_tune else None,
+        tuning=recipe if fine_tune else None,
     )
     with progress_on(quiet) as display:
         found = run_quantize(job, Progress(display.listener, display.note))
@@ -124,8 +142,8 @@ def quantize(
         print_json(content)
         return
     print("\n".join(summary_table(content)))
-    chosen = content["chosen"]
+    chosen, floats = content["chosen"], content["device"]["floats"]
     print(
-        f"{chosen['speedup']:.2f} times as fast as fp32 with {chosen['int8'].count('1')} of {len(chosen['int8'])} "
+        f"{chosen['speedup']:.2f} times as fast as {floats} with {chosen['int8'].count('1')} of {len(chosen['int8'])} "
         f"layers in int8; everything is in {out}/"
     )

@@ -2,7 +2,8 @@
 
 All in units of the loss on calibration images, the expected increase when that layer alone is quantized:
 
-    hessian    1/2 mean trace of H_i x |Q(W_i) - W_i|^2           (HAWQ-V2, Dong et al., 2020)
+    hessian    1/2 mean trace of H_i x |Q(W_i) - W_i|^2           (HAWQ-V2, Dong et al., 2020; a trace below 0 is 0, as
+               there coarser rounding would count as better)
     fisher     1/2 (mean trace of F_i x |Q(W_i) - W_i|^2 + traces of what it reads and computes x step^2 / 12)   (FIT)
     measured   the loss with layer i in int8, less that of fp32
     random     an order drawn by chance, for comparison
@@ -37,14 +38,14 @@ def single_losses(trials: Trials, progress: Progress = lambda done, total: None)
 
 def hessian(trials: Trials, rng: np.random.Generator) -> Floats:
     """Return the sensitivities by Hutchinson's traces."""
-    model, images, labels = _tensors(trials)
-    traces = hessian_traces(model, images, labels, rng=_generator(rng))
+    model, images, labels = _tensors("hessian", trials)
+    traces = hessian_traces(model, images, labels, rng=_generator(rng)).clip(min=0)
     return 0.5 * _mean(traces, trials.graph) * weight_errors(trials)
 
 
 def fisher(trials: Trials, rng: np.random.Generator) -> Floats:
     """Return the sensitivities by Fisher information, with an activation term."""
-    model, images, labels = _tensors(trials)
+    model, images, labels = _tensors("fisher", trials)
     found = fisher_traces(model, images, labels)
     read, written = activation_errors(trials)
     weights = _mean(found.weights, trials.graph) * weight_errors(trials)
@@ -67,7 +68,6 @@ SENSITIVITIES: dict[str, Callable[[Trials, np.random.Generator], Floats]] = {
     "measured": measured,
     "random": chance,
 }
-GRADIENTS = ("hessian", "fisher")  # those that need the graph as torch
 
 
 def sensitivities(name: str, trials: Trials, rng: np.random.Generator) -> Floats:
@@ -78,14 +78,16 @@ def sensitivities(name: str, trials: Trials, rng: np.random.Generator) -> Floats
     """
     if name not in SENSITIVITIES:
         raise unknown_name("sensitivity", name, SENSITIVITIES)
+    return SENSITIVITIES[name](trials, rng)
+
+
+def _tensors(name: str, trials: Trials) -> tuple[Differentiable, torch.Tensor, torch.Tensor]:
+    """Return the graph as torch, which sensitivity ``name`` needs, the images and their labels."""
     try:
-        return SENSITIVITIES[name](trials, rng)
+        model = differentiable(trials.graph)
     except UsageError as error:
         raise UsageError(f"sensitivity {name!r} needs gradients: {error}; take 'measured', which needs none") from error
-
-
-def _tensors(trials: Trials) -> tuple[Differentiable, torch.Tensor, torch.Tensor]:
-    return differentiable(trials.graph), torch.from_numpy(trials.images), torch.from_numpy(trials.labels)
+    return model, torch.from_numpy(trials.images), torch.from_numpy(trials.labels)
 
 
 def _generator(rng: np.random.Generator) -> torch.Generator:

@@ -75,7 +75,7 @@ def _layers(found: "Quantized") -> list[dict[str, Any]]:
             "score": float(order.scores[place]),
             "rank": rank.get(place),
             "predicted_gain_ms": float(result.latency.gains[place]),
-            "precision": "int8" if result.chosen.mask[place] else "fp32",
+            "precision": "int8" if result.chosen.mask[place] else found.device["floats"],
         }
         for place, layer in enumerate(result.trials.graph.layers)
     ]
@@ -114,13 +114,13 @@ def _bits(mask: Mask) -> str:
 def report_lines(content: dict[str, Any]) -> list[str]:
     """Return ``report.md``."""
     device, target, chosen = content["device"], content["target"], content["chosen"]
-    modelled = ", modelled" if device["simulated"] else ""
-    surely = ", with the whole interval" if target["confident"] else ""
+    modelled, floats = ", modelled" if device["simulated"] else "", device["floats"]
+    surely = "with the whole interval" if target["confident"] else "by the point estimate"
     return [
         f"# {content['model']} on {device['name']} ({device['runtime']}{modelled})",
         "",
-        f"Asked for: {100 * (1 - target['max_drop']):g} % of fp32's accuracy on {content['data']['validation']} "
-        f"validation images of {content['data']['name']}{surely}: a change of {_points(target['allowed_change'])} or "
+        f"Asked for: {100 * (1 - target['max_drop']):g} % of {floats}'s accuracy on {content['data']['validation']} "
+        f"validation images of {content['data']['name']}, {surely}: a change of {_points(target['allowed_change'])} or "
         "better.",
         "",
         *summary_table(content),
@@ -162,7 +162,7 @@ def summary_table(content: dict[str, Any]) -> list[str]:
     rows = []
     for one in content["measured"]:
         count = one["int8"].count("1")
-        name = "fp32" if not count else f"int8 in {count} of {len(one['int8'])} layers"
+        name = content["device"]["floats"] if not count else f"int8 in {count} of {len(one['int8'])} layers"
         chosen = all(one[key] == content["chosen"][key] for key in ("int8", "stage"))
         name += ", fine-tuned" if one["stage"] == "fine-tuned" else ""
         accuracy = "" if one["accuracy"] is None else f"{100 * one['accuracy']:.2f}"

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nas.compression import activation_ranges
@@ -24,6 +26,7 @@ STAGE = "fine-tuned"
 
 def tuned(
     result: MixedResult,
+    calibration: NDArray[np.float32],
     train: ImageSet,
     info: ImageInfo,
     recipe: Recipe,
@@ -35,6 +38,7 @@ def tuned(
 
     Args:
         result: What the search found.
+        calibration: The images that its ranges are from, as the network takes them.
         train: Images to train on.
         info: How they are normalised.
         recipe: How to train.
@@ -54,7 +58,7 @@ def tuned(
             trials.graph, chosen.mask, trials.ranges, batches, recipe,
             form=trials.engine.quantization, progress=progress.part("fine-tune"),
         )  # fmt: skip
-        ranges = activation_ranges(graph.model, trials.images)
+        ranges = activation_ranges(graph.model, calibration)
     except (TrainingError, UsageError) as error:
         progress.note(f"not fine-tuned: {error}")
         return result

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from latency_tables import FULL, Device, Measurement, MeasuringPlan
@@ -76,7 +77,7 @@ class Quantized:
     Attributes:
         source: The model.
         data: What its images are called.
-        images: How many of them did what.
+        images: How many of them gave the ranges, the losses and gradients, and counted validation and test accuracy.
         info: How they were normalised.
         device: What was measured, as JSON.
         result: What the search found.
@@ -110,23 +111,28 @@ def run_quantize(job: QuantizeJob, progress: Progress = NO_PROGRESS) -> Quantize
         start = time.monotonic()
         source, splits, info = _open(job, progress)
         opened = time.monotonic()
-        trials = _trials(job, source, splits, info, progress)
+        trials, images = _trials(job, source, splits, info, progress)
         result = search_mixed(
             trials, job.max_drop, _measure(job, progress), reference=source.reference, plan=job.search,
             confident=job.confident, reports=Reports(progress.listener, progress.note),
         )  # fmt: skip
         if job.tuning is not None and splits.train is not None:
-            result = tuned(result, splits.train, info, job.tuning, _measure(job, progress), job.search.seed, progress)
+            result = tuned(
+                result, images, splits.train, info, job.tuning, _measure(job, progress), job.search.seed, progress
+            )
         searched = time.monotonic()
         test = _test(job.device, result, _counter(splits.test, source.resolution, info))
         found = Quantized(
             source=source,
             data=splits.name,
-            images={part: len(getattr(splits, part)) for part in ("calibration", "validation", "test")},
+            images={
+                "ranges": len(images), "losses": len(trials.images),
+                "validation": len(splits.validation), "test": len(splits.test),
+            },
             info=info,
             device={
                 "name": job.device.name, "runtime": job.device.runtime, "fingerprint": job.device.fingerprint,
-                "simulated": job.device.simulated,
+                "simulated": job.device.simulated, "floats": job.device.executed_float,
             },
             result=result,
             test=test,
@@ -167,7 +173,10 @@ def _open(job: QuantizeJob, progress: Progress) -> tuple[Source, Splits, ImageIn
     return source, splits, info
 
 
-def _trials(job: QuantizeJob, source: Source, splits: Splits, info: ImageInfo, progress: Progress) -> Trials:
+def _trials(
+    job: QuantizeJob, source: Source, splits: Splits, info: ImageInfo, progress: Progress
+) -> tuple[Trials, NDArray[np.float32]]:
+    """Return the trials and the images that their ranges are from."""
     if not job.loss_images >= 1:
         raise UsageError(f"loss images {job.loss_images}; allowed: 1 and above")
     graph = layered(source.graph)
@@ -178,7 +187,7 @@ def _trials(job: QuantizeJob, source: Source, splits: Splits, info: ImageInfo, p
         progress.note(f"{job.device.runtime} cannot run {', '.join(left)} in integers; they stay in fp32")
     labels = splits.calibration.labels[: job.loss_images].numpy()
     count = _counter(splits.validation, source.resolution, info)
-    return Trials(graph, ranges, job.device, images[: job.loss_images], labels, count, possible)
+    return Trials(graph, ranges, job.device, images[: job.loss_images], labels, count, possible), images
 
 
 def _counter(images: ImageSet, resolution: int, info: ImageInfo) -> Callable[[Session], Correct]:

@@ -31,6 +31,8 @@ def test_it_prints_what_was_measured_and_writes_it(model: str, capsys: pytest.Ca
     assert main([*arguments, "--strategy", "clado", "--out", "again", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["search"]["strategy"] == "clado" and report["target"]["max_drop"] == 0.3
+    assert main([*arguments, "--sensitivity", "random", "--out", "chance", "--json"]) == 0
+    assert not json.loads(capsys.readouterr().out)["search"]["augmented"]
     assert report["chosen"] == json.loads(Path("again/report.json").read_text())["chosen"]
 
 
@@ -46,6 +48,7 @@ def test_it_prints_what_was_measured_and_writes_it(model: str, capsys: pytest.Ca
             ["--mean", "half", "--std", "1"],
             "error: --mean 'half'; allowed: one number a channel, 0.485,0",
         ),
+        (["--learning-rate", "0.1"], "error: --learning-rate is of the fine-tuning; add --fine-tune EPOCHS or"),
         (["--mean", "0.5"], "error: --mean and --std belong together; give both or neither"),
         (["--data", "nowhere"], "error: data folder nowhere is not there"),
         (["--weights", "w.pth"], "error: net.onnx: an ONNX file has its weights inside; leave --weights out"),

@@ -152,3 +152,22 @@ def test_without_gradients_there_is_a_way_on() -> None:
     )
     with pytest.raises(UsageError, match=r"sensitivity 'fisher' needs gradients: cannot read Sin .*; take 'measured'"):
         sensitivities("fisher", odd, np.random.default_rng(0))
+
+
+def test_a_hessian_trace_below_0_makes_no_layer_better_than_another(
+    trials: Trials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "nas.compression.sensitivity.hessian_traces", lambda *given, rng: np.array([-3.0, 1, -1, 2, 0, 1])
+    )
+    found = sensitivities("hessian", trials, np.random.default_rng(0))
+    assert (found > 0).tolist() == [False, True, False, True, False, True] and found.min() == 0
+
+
+def test_an_error_that_is_not_of_gradients_is_left_as_it_is(trials: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(trials: Trials) -> np.ndarray:
+        raise UsageError("something else")
+
+    monkeypatch.setattr("nas.compression.sensitivity.weight_errors", fails)
+    with pytest.raises(UsageError, match=r"^something else$"):
+        sensitivities("fisher", trials, np.random.default_rng(0))

@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from small_classifier import CLASSES, SIDE, foreign, small_classifier, steep_device
 from tiny_job import Tiny, make_images, make_tiny
 
 from latency_tables.bitfusion import BitFusion
 from latency_tables.simulated import SimulatedDevice
-from nas.compression import MixedPlan, activation_ranges, quantize_mixed, quantized_convs
+from nas.compression import MixedPlan, Ranges, activation_ranges, quantize_mixed, quantized_convs
 from nas.compression.layers import layered
 from nas.compression.qat import Recipe
 from nas.compression.trials import fusable_layers
@@ -197,6 +198,37 @@ def test_images_of_other_classes_are_refused(tmp_path: Path, folder: Path) -> No
         run_quantize(job(folder, tmp_path / "out", data=str(other)))
 
 
+def test_fine_tuned_ranges_are_from_the_images_that_the_report_counts(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[int] = []
+
+    def ranges(model: onnx.ModelProto, images: np.ndarray) -> Ranges:
+        counted.append(len(images))
+        return activation_ranges(model, images)
+
+    for module in ("quantizing", "quantize_tuning"):
+        monkeypatch.setattr(f"nas.export.{module}.activation_ranges", ranges)
+    run_quantize(job(folder, tmp_path / "out", loss_images=8, tuning=Recipe(1)))
+    data = read_json(tmp_path / "out" / "report.json", "quantize-report", 1)["data"]
+    assert counted == [data["ranges"]] * 2 and data["ranges"] > data["losses"] == 8
+
+
+def test_floats_are_called_what_the_device_computes_them_in(folder: Path, tmp_path: Path) -> None:
+    class Halves(SimulatedDevice):
+        """Says that it computes floats in bf16."""
+
+        @property
+        def executed_float(self) -> str:
+            return "bf16"
+
+    run_quantize(replace(job(folder, tmp_path / "out"), device=Halves(costs=steep_device()._costs)))
+    report = read_json(tmp_path / "out" / "report.json", "quantize-report", 1)
+    assert {one["precision"] for one in report["layers"]} <= {"bf16", "int8"}
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "| bf16 |" in text and "% of bf16's accuracy" in text and "fp32" not in text
+
+
 @pytest.mark.parametrize("drop", [-0.1, 1.0, float("nan")])
 def test_a_drop_that_cannot_be_is_refused(folder: Path, tmp_path: Path, drop: float) -> None:
     with pytest.raises(UsageError, match=r"max drop .*; allowed: from 0 to below 1, a fraction of fp32's accuracy"):
@@ -225,3 +257,39 @@ def test_an_empty_calibration_set_is_one_line() -> None:
         quantize_mixed(small.network, [], steep_device(), max_drop=0.1)
     with pytest.raises(DataError, match=r"the loader's images are torch.float64 \(192, 1, 12, 12\); allowed: float32"):
         quantize_mixed(small.network, [(small.images.double(), small.labels)], steep_device(), max_drop=0.1)
+
+
+@pytest.mark.parametrize(
+    ("labels", "judge", "message"),
+    [
+        (torch.full((192,), 3), SIDE, r"labels from 0 to 3; the model has 3 classes: allowed: 0 to 2"),
+        (torch.zeros(192, 3), SIDE, r"labels are torch.float32 \(192, 3\) of 192 images; allowed: one class an image"),
+        (
+            torch.zeros(192, dtype=torch.int64),
+            8,
+            r"validation images are \(1, 8, 8\); the calibration images are \(1, 12",
+        ),
+    ],
+)
+def test_labels_and_images_that_do_not_fit_are_one_line(labels: torch.Tensor, judge: int, message: str) -> None:
+    small = small_classifier()
+    validation = [(small.images[..., :judge, :judge], labels)]
+    with pytest.raises(DataError, match=message):
+        quantize_mixed(
+            small.network, [(small.images, small.labels)], steep_device(), max_drop=0.1, validation=validation
+        )
+
+
+def test_images_of_another_shape_than_a_graphs_are_refused() -> None:
+    small = small_classifier()
+    batches = [(small.images, small.labels), (small.images[..., :8, :8], small.labels)]
+    with pytest.raises(DataError, match=r"the loader's images differ in shape; allowed: all of one shape"):
+        quantize_mixed(small.network, batches, steep_device(), max_drop=0.1)
+    with pytest.raises(DataError, match=r"images are \(1, 8, 8\); the model takes \(1, 12, 12\), 0 for any: prepare"):
+        quantize_mixed(small.graph.model, batches[1:], steep_device(), max_drop=0.1)
+
+
+def test_a_script_may_ask_for_confidence() -> None:
+    small = small_classifier()
+    with pytest.raises(InfeasibleError, match=r"99.9 % of fp32's accuracy with confidence cannot be shown by 192"):
+        quantize_mixed(small.network, [(small.images, small.labels)], steep_device(), max_drop=0.001, confident=True)
