@@ -7,7 +7,7 @@ python experiments/fastdepth/run.py --write      # and puts the figures into REA
 import argparse
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from nas.compression.network_graph import network_graph
 from nas.compression.pruning import PruningPlan, PruningState, Task, depth_estimation, load_state
 from nas.compression.pruning.finetune import train_epoch
 from nas.compression.widths import load_widths
+from nas.errors import UsageError
 from nas.export.pruning import PruningRequest, has_pruning, prune
 from nas.files import exists, read_json, write_json
 from supernets.datasets.depth import PARTS, load_depth, save_depth
@@ -32,7 +33,7 @@ from supernets.datasets.depth import PARTS, load_depth, save_depth
 HERE = Path(__file__).parent
 README, NAME = HERE / "README.md", "nas.compression.fastdepth:fastdepth"
 BEGIN, END = "<!-- figures: begin. Made by run.py. -->", "<!-- figures: end -->"
-RESULT = ("fastdepth-result", 1)
+RESULT, ASKED = ("fastdepth-result", 1), ("fastdepth-asked", 1)
 SPEEDUP, MARGIN = 1.5, 0.97  # the target is a little below, so that the final, exact measurement is below too
 PRUNING = PruningPlan(step=0.05, long_epochs=8, long_rate=0.02, batch_size=32, validation_images=200)
 
@@ -73,7 +74,12 @@ def trained(network: nn.Module, task: Task, plan: PruningPlan, path: Path, seed:
 
 
 def run(scale: Scale, device: Device, out: Path, seed: int = 0) -> dict[str, Any]:
-    """Do all of it, or what is missing of it in ``out``."""
+    """Do all of it, or what is missing of it in ``out``.
+
+    Raises:
+        UsageError: What is in ``out`` is of another scale, device or seed.
+    """
+    _begin(out / "asked.json", {"scale": asdict(scale), "device": device.fingerprint, "seed": seed})
     data = out / "rooms.npz"
     if not exists(data):
         save_depth(data, depth_set(dict(zip(PARTS, scale.counts, strict=True)), scale.side, seed))
@@ -96,6 +102,16 @@ def run(scale: Scale, device: Device, out: Path, seed: int = 0) -> dict[str, Any
     _draw(out / "examples.png", task, whole, load_model(NAME, weights=pruned / "weights.safetensors").network)
     write_json(out / "result.json", *RESULT, result)
     return result
+
+
+def _begin(path: Path, asked: dict[str, Any]) -> None:
+    """Write down what is asked for, or check that the folder is of the same."""
+    if not exists(path):
+        write_json(path, *ASKED, asked)
+    begun = read_json(path, *ASKED)
+    for name, value in json.loads(json.dumps(asked)).items():
+        if begun.get(name) != value:
+            raise UsageError(f"--out {path.parent}: it was begun with another {name}; give the same, or another --out")
 
 
 def _target(whole: nn.Module, task: Task, device: Device, path: Path) -> float:

@@ -14,6 +14,7 @@ from nas.compression.fastdepth import FastDepth, fastdepth
 from nas.compression.pruning import find_groups
 from nas.compression.widths import widths_of
 from nas.errors import UsageError
+from nas.files import write_json
 
 WHITE = np.ones(3)
 SIDE = 33  # odd: the middle pixel looks along the axis
@@ -70,6 +71,13 @@ def test_the_network_is_fastdepths() -> None:
     assert not any("head" in group.outputs for group in groups.values())
     with pytest.raises(UsageError, match=r"FastDepth of width 9; allowed: 0.1 to 2"):
         fastdepth(9)
+
+
+def test_a_folder_is_of_one_scale_and_one_device(tmp_path: Path) -> None:
+    device = SimulatedDevice()
+    write_json(tmp_path / "asked.json", "fastdepth-asked", 1, {"scale": {}, "device": device.fingerprint, "seed": 0})
+    with pytest.raises(UsageError, match=r"--out .*: it was begun with another scale; give the same, or another --out"):
+        run(SCALES["tiny"], device, tmp_path)
 
 
 @pytest.mark.slow
