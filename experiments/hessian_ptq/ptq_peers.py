@@ -2,11 +2,12 @@
 
 Both are asked for what they can be asked for. nncf quantizes the same ONNX graph and reverts layers until the accuracy
 target holds; what it returns is timed and counted as it is. ModelOpt knows no latency and no accuracy target, but a
-budget of effective bits: its choice of layers is deployed by our quantizer, and the budget is bisected on the target.
+budget of effective bits: its choice of layers is deployed by our quantizer, and the budget is bisected on the target,
+from 8 bits, which is int8 throughout.
 Each counts its questions to the validation images. Neither is a dependency: ``pip install hwnas[peers]``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from nas.compression.trials import Attempts, Target
 from supernets.graph import INPUT
 
 BITS = (8.0, 16.0)
-STEPS = 7
+STEPS = 8
 CHUNK = 16
 
 
@@ -47,16 +48,24 @@ def by_nncf(network: Network, target: Target) -> tuple[bytes, int]:
 def by_modelopt(network: Network, target: Target, budget: int) -> tuple[Mask, int]:
     """Return the fewest effective bits' choice of layers that meets the target, and how many accuracies that took."""
     attempts = Attempts(network.trials, target, budget)
+    mask = fewest_bits(lambda bits: _auto_quantized(network, bits), lambda mask: attempts.meets(mask, "modelopt"))
+    return mask or (False,) * len(network.trials.possible), len(attempts.history)
+
+
+def fewest_bits(choose: Callable[[float], Mask], meets: Callable[[Mask], bool]) -> Mask | None:
+    """Bisect the budget of effective bits, int8 throughout first; None where no choice of layers meets the target."""
     low, high = BITS
-    best: Mask = (False,) * len(network.trials.possible)
+    best, bits = None, low
     for _ in range(STEPS):
-        bits = (low + high) / 2
-        mask = _auto_quantized(network, bits)
-        if attempts.meets(mask, "modelopt"):
+        mask = choose(bits)
+        if meets(mask):
             best, high = mask, bits
         else:
             low = bits
-    return best, len(attempts.history)
+        if low == high:
+            break
+        bits = (low + high) / 2
+    return best
 
 
 def _auto_quantized(network: Network, bits: float) -> Mask:

@@ -2,14 +2,16 @@
 
     python experiments/hessian_ptq/run.py --out DIR [--device cpu] [--networks largest,mobilenetv2] [--seeds 3]
 
-Goes on where it was stopped: what is in ``DIR/results.csv`` is not run again, and what is in ``DIR/latencies.csv`` not
-timed. Every configuration that a method ends with lies in ``DIR/models``. The last step writes the tables to README.md.
+Goes on where it was stopped: what is in ``DIR/results.csv`` or, with a peer's error, in ``DIR/failures.csv`` is not run
+again, what is in ``DIR/latencies.csv`` not timed, and the latency model of ``DIR/latency-NETWORK-DEVICE.json`` not
+fitted. Every configuration that a method ends with lies in ``DIR/models``. ``--write`` puts the tables into README.md.
 """
 
 import argparse
 import hashlib
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -27,9 +29,11 @@ from nas.compression.mixed import MixedPlan, find_order, fit_latency
 from nas.compression.mixed_search import Question, mixed_strategy
 from nas.compression.paired import paired_difference
 from nas.compression.trials import Attempts, Target
-from nas.files import append_lines, read_bytes, read_csv, write_bytes
+from nas.errors import UsageError
+from nas.files import append_lines, read_bytes, read_csv, read_json, write_bytes, write_json
 
 HERE = Path(__file__).parent
+FIT = ("hessian-ptq-latency", 1)
 DROPS = (0.01, 0.001, 0.0001)
 BUDGET = 150
 METHODS = {
@@ -43,12 +47,14 @@ METHODS = {
     "clado": MixedPlan(sensitivity="measured", augmented=False, strategy="clado"),
     "greedy fisher": MixedPlan(sensitivity="fisher", augmented=False, strategy="greedy"),
 }
-OTHERS = ("fp32", "uniform int8", "nncf", "modelopt")
+PEERS = ("nncf", "modelopt")
+OTHERS = ("fp32", "uniform int8", *PEERS)
 COLUMNS = (
     *("network", "device", "method", "drop", "seed", "asked", "int8", "layers", "accuracy", "change", "low", "high"),
     *("met", "test_accuracy", "test_change", "predicted_ms", "seconds", "file"),
 )
 KEY = COLUMNS[:5]
+FAILURE_COLUMNS = (*KEY, "error")
 LATENCY_COLUMNS = ("network", "device", "file", "latency_ms", "ci_low_ms", "ci_high_ms", "quality")
 
 
@@ -71,31 +77,64 @@ def main(arguments: Sequence[str] | None = None) -> None:
             time_files(name, on, chosen.out)
     if chosen.write:
         results = read_csv(chosen.out / "results.csv", COLUMNS)
-        write_report(HERE / "README.md", results, read_csv(chosen.out / "latencies.csv", LATENCY_COLUMNS))
+        failures = _rows(chosen.out / "failures.csv", FAILURE_COLUMNS)
+        latencies = read_csv(chosen.out / "latencies.csv", LATENCY_COLUMNS)
+        write_report(HERE / "README.md", results, latencies, failures)
 
 
 def run_network(name: str, on: Device, out: Path, jobs: Iterable[tuple[str, float, int]]) -> None:
     """Run the jobs (method, drop, seed) of one network that are not in the results."""
-    done = {tuple(row[key] for key in KEY) for row in _rows(out / "results.csv", COLUMNS)}
+    rows = (*_rows(out / "results.csv", COLUMNS), *_rows(out / "failures.csv", FAILURE_COLUMNS))
+    done = {tuple(row[key] for key in KEY) for row in rows}
     missing = [job for job in jobs if (name, on.name, *map(str, job)) not in done and _varies(job[0], job[2])]
     if not missing:
         return
     network = open_network(name, on, out)
-    latency = fit_latency(network.trials, on.measure_many, MixedPlan(), np.random.default_rng(0))
+    latency = kept_latency(network, on, out / f"latency-{name}-{on.name}.json")
     baseline = network.trials.correct((False,) * len(network.trials.possible))
     for method, drop, seed in missing:
-        target, start = Target(baseline, drop), time.monotonic()
+        target = Target(baseline, drop)
+        network.trials = replace(network.trials, _losses={})  # what one method has run is no help to the next
+        start = time.monotonic()
         try:
             model, mask, asked = solve(network, method, target, seed, latency)
         except ImportError as error:  # a peer that is not installed
             print(f"{name}: {method} left out: {error}")
             continue
+        except Exception as error:  # a peer's own, of any class
+            if method not in PEERS:
+                raise
+            message = " ".join(f"{type(error).__name__}: {error}".split()).replace('"', "'")
+            line = f'{name},{on.name},{method},{drop},{seed},"{message}"'
+            append_lines(out / "failures.csv", ",".join(FAILURE_COLUMNS), [line])
+            print(line, flush=True)
+            continue
+        seconds = time.monotonic() - start
         row = _result(network, model, target, latency.predict(mask) if mask is not None else None)
         file = _keep(out, model)
         counts = (asked, "" if mask is None else sum(mask), len(network.trials.possible))
-        line = (name, on.name, method, drop, seed, *counts, *row, f"{time.monotonic() - start:.1f}", file)
+        line = (name, on.name, method, drop, seed, *counts, *row, f"{seconds:.1f}", file)
         append_lines(out / "results.csv", ",".join(COLUMNS), [",".join(map(str, line))])
         print(", ".join(map(str, line)), flush=True)
+
+
+def kept_latency(network: Network, on: Device, path: Path) -> IslandLatency:
+    """Return the latency model of a network, fitted where ``path`` does not have it."""
+    graph = network.trials.graph
+    if path.exists():
+        kept = read_json(path, *FIT)
+        if kept["layers"] != [layer.name for layer in graph.layers]:
+            raise UsageError(f"{path} is of another network; move it away or give another --out")
+        return IslandLatency(
+            graph, kept["fp32_ms"], np.array(kept["gains_ms"]), np.array(kept["prices_ms"]), kept["error"]
+        )
+    found = fit_latency(network.trials, on.measure_many, MixedPlan(), np.random.default_rng(0))
+    content = {
+        "layers": [layer.name for layer in graph.layers], "fp32_ms": found.fp32_ms, "gains_ms": found.gains.tolist(),
+        "prices_ms": found.prices.tolist(), "error": found.error,
+    }  # fmt: skip
+    write_json(path, *FIT, content)
+    return found
 
 
 def _varies(method: str, seed: int) -> bool:

@@ -114,15 +114,15 @@ def check_drop(max_drop: float) -> None:
         raise UsageError(f"max drop {max_drop}; allowed: from 0 to below 1, a fraction of fp32's accuracy")
 
 
-def check_images(target: Target) -> None:
-    """Check that a configuration which changes no answer would meet the target.
+def check_images(target: Target, floats: str) -> None:
+    """Check that a configuration which changes no answer of the network in ``floats`` would meet the target.
 
     Raises:
         InfeasibleError: The interval of so few images is too wide for it.
     """
     if target.met_by(paired_difference(target.baseline, target.baseline)):
         return
-    asked = f"{100 * (1 - target.max_drop):g} % of fp32's accuracy with confidence"
+    asked = f"{100 * (1 - target.max_drop):g} % of {floats}'s accuracy with confidence"
     if not target.allowed:
         raise InfeasibleError(f"{asked} cannot be shown by any number of images; allow a drop")
     raise InfeasibleError(
@@ -162,7 +162,8 @@ def search_mixed(
     rng = np.random.default_rng(plan.seed)
     plain: Mask = (False,) * len(trials.possible)
     target = Target(trials.correct(plain), max_drop, confident)
-    check_images(target)
+    floats = trials.engine.executed_float
+    check_images(target, floats)
     order, losses = find_order(trials, plan, rng, reports)
     latency = fit_latency(trials, measure, plan, rng, reports)
     attempts = Attempts(trials, target, plan.attempts, reports.part("search"))
@@ -173,9 +174,9 @@ def search_mixed(
     if worthwhile and not good:
         if any(sum(one.mask) == 1 for one in attempts.history):
             raise InfeasibleError(f"{_best_tried(attempts, target)}: allow a larger drop or give more images")
-        reports.note(f"{_best_tried(attempts, target)}; fewer layers do not pay or were not tried: fp32 is kept")
+        reports.note(f"{_best_tried(attempts, target)}; fewer layers do not pay or were not tried: {floats} is kept")
     if not worthwhile:
-        reports.note("int8 is not predicted to be faster than fp32 here, in whatever layers")
+        reports.note(f"int8 is not predicted to be faster than {floats} here, in whatever layers")
     measured = _measure(trials, good[: plan.finalists], attempts, measure)
     chosen, checks = _choose(trials, measured, reference, reports)
     return MixedResult(trials, target, order, latency, tuple(attempts.history), measured, chosen, checks)
@@ -256,10 +257,10 @@ def gated(trials: Trials, one: Finalist, reference: Callable[[torch.Tensor], tor
 
 def _best_tried(attempts: Attempts, target: Target) -> str:
     best = max(attempts.history, key=lambda one: one.change.value)
-    kept = " with confidence" if target.confident else ""
+    kept, floats = " with confidence" if target.confident else "", attempts.trials.engine.executed_float
     reached = 100 * best.accuracy / max(float(target.baseline.mean()), 1e-12)
     return (
-        f"no int8 configuration keeps {100 * (1 - target.max_drop):g} % of fp32's accuracy{kept} on "
+        f"no int8 configuration keeps {100 * (1 - target.max_drop):g} % of {floats}'s accuracy{kept} on "
         f"{len(target.baseline)} images, of {len(attempts.history)} tried; the best tried keeps {reached:.2f} % with "
         f"{sum(best.mask)} of {len(best.mask)} layers in int8"
     )

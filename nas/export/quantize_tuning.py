@@ -50,7 +50,7 @@ def tuned(
     """
     chosen, trials = result.chosen, result.trials
     if chosen.attempt is None:
-        progress.note("fp32 was chosen; there is nothing to fine-tune")
+        progress.note(f"{trials.engine.executed_float} was chosen; there is nothing to fine-tune")
         return result
     batches = _batches(train, info, trials.images.shape[-1], seed)
     try:

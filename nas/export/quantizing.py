@@ -101,7 +101,7 @@ def run_quantize(job: QuantizeJob, progress: Progress = NO_PROGRESS) -> Quantize
     Raises:
         UsageError: Something that was asked for cannot be.
         DataError: The images are missing, or have other classes than the model.
-        InfeasibleError: Nothing but fp32 meets the target; the message says the best reachable.
+        InfeasibleError: As in ``search_mixed``; the message says the best that was tried, or how many images it takes.
         VerificationError: No finalist passes its gates.
         DeviceError: The device cannot measure, or runs nothing in integers.
     """
@@ -184,7 +184,9 @@ def _trials(
     ranges = activation_ranges(graph.model, images)
     possible = fusable_layers(graph, ranges, job.device)
     if left := [layer.name for layer, able in zip(graph.layers, possible, strict=True) if not able]:
-        progress.note(f"{job.device.runtime} cannot run {', '.join(left)} in integers; they stay in fp32")
+        progress.note(
+            f"{job.device.runtime} cannot run {', '.join(left)} in integers; they stay in {job.device.executed_float}"
+        )
     labels = splits.calibration.labels[: job.loss_images].numpy()
     count = _counter(splits.validation, source.resolution, info)
     return Trials(graph, ranges, job.device, images[: job.loss_images], labels, count, possible), images
