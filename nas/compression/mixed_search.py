@@ -4,7 +4,8 @@
                then local search by predicted latency; after Schaefer et al. (2023). Of each prefix those layers are
                left in fp32 that do not pay for their boundaries, so that only what is worth deploying is tried
     greedy     the layers of the order one by one, each kept if the target is still met; for comparison
-    clado      the quadratic program of CLADO (Deng et al., 2023) at latency budgets that are bisected
+    clado      the quadratic program of CLADO (Deng et al., 2023) at latency budgets that are bisected; pairs of layers
+               beyond the plan's reach, which the paper measures too, count as 0
 
 Each asks for the accuracy of one configuration at a time, of a bounded number.
 """

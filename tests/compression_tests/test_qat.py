@@ -77,3 +77,11 @@ def test_shared_weights_are_refused() -> None:
     twice = LayeredGraph(small.graph.model, (small.graph.layers[0],) * 6, ())
     with pytest.raises(UsageError, match=r"layers that share weights cannot be trained apart; leave the"):
         fine_tuned(twice, EVERY, activation_ranges(small.graph.model, small.images.numpy()), batches)
+
+
+def test_a_product_that_takes_its_relu_in_is_trained_in_the_range_of_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = small_classifier()
+    ranges, seen = activation_ranges(small.graph.model, small.images.numpy()), []
+    monkeypatch.setattr("nas.compression.qat._fake_quantize", lambda module, given, result, *rest: seen.append(result))
+    fine_tuned(small.graph, EVERY, ranges, batches, Recipe(1, 0.0))
+    assert [low < 0 for low, _ in seen] == [False, False, True, True, False, True]

@@ -1,5 +1,7 @@
 """Traces, Fisher information and errors are what their definitions say, and an order begins with what loses least."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from nas.compression.curvature import differentiable, fisher_traces, hard_sigmoi
 from nas.compression.layers import layered
 from nas.compression.network_graph import network_graph
 from nas.compression.order import augmented_order, interactions, plain_order
-from nas.compression.sensitivity import sensitivities, single_losses, weight_errors
+from nas.compression.sensitivity import activation_errors, sensitivities, single_losses, weight_errors
 from nas.compression.trials import Trials, cross_entropy, only
 from nas.errors import UsageError
 from supernets.graph import to_onnx
@@ -171,3 +173,18 @@ def test_an_error_that_is_not_of_gradients_is_left_as_it_is(trials: Trials, monk
     monkeypatch.setattr("nas.compression.sensitivity.weight_errors", fails)
     with pytest.raises(UsageError, match=r"^something else$"):
         sensitivities("fisher", trials, np.random.default_rng(0))
+
+
+def test_what_stays_in_fp32_does_not_move_the_scale_of_interactions(trials: Trials) -> None:
+    singles, able = np.array([1.0, 2, 3, 4, 5, 0]), replace(trials, possible=(True,) * 5 + (False,))
+    pairs = np.ones((6, 6)) - np.eye(6)
+    small, great = singles.copy(), singles + 1e6 * np.eye(6)[5]
+    found = [augmented_order(one, singles, pairs, able, strengths=(1.0,)).scores for one in (small, great)]
+    np.testing.assert_array_equal(found[0][:5], found[1][:5])
+
+
+def test_a_product_that_takes_its_relu_in_is_rounded_to_the_range_of_that(trials: Trials) -> None:
+    relu = next(node for node in trials.graph.model.graph.node if node.op_type == "Relu")
+    high = trials.ranges.limits[relu.output[0]][1]
+    assert trials.ranges.limits[relu.input[0]][0] < 0
+    assert activation_errors(trials)[1][0] == pytest.approx((high / 255) ** 2 / 12)
