@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from experiments.apq.stages import SPLITS, Evaluate, Front, front_figures, search_split
-from experiments.apq.transfer import METHODS, SIZES, Judged, judge_transfer, mean_of, pairs_needed
+from experiments.apq.transfer import METHODS, SIZES, Judged, judge_transfer, mean_of, pairs_digest, pairs_needed
 from latency_tables import Device, get_device
 from nas.files import read_csv, write_bytes, write_csv, write_json
 from predictors.pairs import read_pairs
@@ -31,20 +31,24 @@ README = HERE / "README.md"
 BEGIN, END = "<!-- transfer: begin. Made by run.py. -->", "<!-- transfer: end -->"
 COLUMNS = tuple(field.name for field in fields(Judged))
 LIMITS = 5  # latencies at which accuracies are compared
-COLOURS = {"transfer": "#0b6e99", "scratch": "#d1495b", "both": "#7d868c"}
-NAMES = {"transfer": "fp32 pairs, then transfer", "scratch": "quantized pairs alone", "both": "both kinds at once"}
+COLOURS = {"transfer": "#0b6e99", "scratch": "#d1495b", "both": "#7d868c", "fp32": "#e0a030"}
+NAMES = {
+    "transfer": "fp32 pairs, then transfer", "scratch": "quantized pairs alone", "both": "both kinds at once",
+    "fp32": "fp32 pairs alone",
+}  # fmt: skip
 
 
 def transfer(out: Path, pairs: Path, seeds: Sequence[int], sizes: Sequence[int] = SIZES) -> list[Judged]:
-    """Judge transfer and write ``transfer.csv``, ``.png`` and ``.md``; seeds that are in the file are not redone."""
+    """Judge transfer and write ``transfer.csv``, ``.png`` and ``.md``; what is in the file of these pairs is kept."""
     space = get_space(SPACE)
     path = out / "transfer.csv"
     results = read_results(path) if path.exists() else []
-    for seed in (seed for seed in seeds if not any(one.seed == seed for one in results)):
-        plain, quantized = (read_pairs(pairs, space, mode) for mode in ("fp32", "quantized"))
-        results += list(judge_transfer(space, plain, quantized, sizes, [seed]))
+    plain, quantized = (read_pairs(pairs, space, mode) for mode in ("fp32", "quantized"))
+    for seed in seeds:
+        results += list(judge_transfer(space, plain, quantized, sizes, [seed], {one.key for one in results}))
         write_csv(path, COLUMNS, [list(asdict(one).values()) for one in results])
         print(f"transfer: seed {seed} judged", flush=True)
+    results = [one for one in results if one.data == pairs_digest(plain, quantized)]
     FigureCanvasAgg(draw_transfer(results)).print_png(str(out / "transfer.png"))
     write_bytes(out / "transfer.md", ("\n".join(transfer_lines(results)) + "\n").encode())
     return results
@@ -56,6 +60,7 @@ def read_results(path: Path) -> list[Judged]:
         Judged(
             row["method"], int(row["seed"]), int(row["pairs"]),
             *(float(row[name]) for name in ("pairwise", "kendall", "mean_error")),
+            row["data"],
         )
         for row in read_csv(path, COLUMNS)
     ]  # fmt: skip

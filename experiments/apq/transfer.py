@@ -1,11 +1,13 @@
 """What transfer is worth: how well a predictor orders quantized networks, against how many of them it was taught by.
 
 APQ (Wang et al., CVPR 2020) fits a predictor to fp32 pairs, adds a layer for the precisions, and fine-tunes on
-quantized pairs. Beside it here: a predictor fitted to the quantized pairs alone, and one fitted to both kinds at once.
+quantized pairs. Beside it here: a predictor fitted to the quantized pairs alone, one fitted to both kinds at once, and
+the one of the fp32 pairs alone, which takes every network for fp32 and is what transfer has to beat.
 """
 
 import copy
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +19,8 @@ from predictors.ranks import kendall
 from search_spaces import SearchSpace
 
 Floats = NDArray[np.floating]
-METHODS = ("transfer", "scratch", "both")
+Key = tuple[str, int, int, str]  # method, seed, pairs, data
+METHODS = ("transfer", "scratch", "both", "fp32")
 SIZES = (60, 80, 110, 150, 200, 260, 320)
 
 
@@ -32,6 +35,7 @@ class Judged:
         pairwise: Fraction of all couples of networks whose order it gets right.
         kendall: Kendall's rank correlation.
         mean_error: Mean absolute error, a fraction.
+        data: Digest of all pairs, those held out too.
     """
 
     method: str
@@ -40,10 +44,29 @@ class Judged:
     pairwise: float
     kendall: float
     mean_error: float
+    data: str
+
+    @property
+    def key(self) -> Key:
+        """What decides the figures."""
+        return self.method, self.seed, self.pairs, self.data
+
+
+def pairs_digest(*pairs: Pairs) -> str:
+    """Return a digest of what predictors are taught and judged by."""
+    found = hashlib.sha256()
+    for one in pairs:
+        found.update(np.ascontiguousarray(one.genes).tobytes() + np.ascontiguousarray(one.accuracy).tobytes())
+    return found.hexdigest()[:12]
 
 
 def judge_transfer(
-    space: SearchSpace, plain: Pairs, quantized: Pairs, sizes: Sequence[int], seeds: Sequence[int]
+    space: SearchSpace,
+    plain: Pairs,
+    quantized: Pairs,
+    sizes: Sequence[int],
+    seeds: Sequence[int],
+    done: Collection[Key] = (),
 ) -> Iterator[Judged]:
     """Yield every method, number of pairs and seed, judged on the same held-out networks.
 
@@ -53,21 +76,33 @@ def judge_transfer(
         quantized: With quantized units; every fifth is held out.
         sizes: Numbers of quantized pairs; those beyond what there is are left out.
         seeds: One draw of pairs and one fit each; a larger draw holds the smaller ones.
+        done: Left out.
     """
+    data = pairs_digest(plain, quantized)
     taught, held = quantized.split()
     known, _ = plain.split()
     for seed in seeds:
+        missing = [
+            (size, method)
+            for size in sizes
+            for method in METHODS
+            if size <= len(taught) and (method, seed, size, data) not in done
+        ]
+        if not missing:
+            continue
         order = np.random.default_rng(seed).permutation(len(taught))
         base = AccuracyPredictor(space, seed=seed).fit(known.genes, known.accuracy)
-        for size in (size for size in sizes if size <= len(taught)):
+        for size, method in missing:
             own = replace(taught, genes=taught.genes[order[:size]], accuracy=taught.accuracy[order[:size]])
-            for method in METHODS:
-                fitted = _fitted(base, method, known, own, seed)
-                yield _judged(method, seed, size, fitted.predict(held.genes).mean, held.accuracy)
+            rows = space.with_precision(held.genes, "fp32") if method == "fp32" else held.genes
+            predicted = _fitted(base, method, known, own, seed).predict(rows).mean
+            yield _judged((method, seed, size, data), predicted, held.accuracy)
 
 
 def _fitted(base: AccuracyPredictor, method: str, known: Pairs, own: Pairs, seed: int) -> AccuracyPredictor:
     """Return a predictor taught by the ``own`` quantized pairs; ``base`` was fitted to the ``known`` ones in fp32."""
+    if method == "fp32":
+        return base
     if method == "transfer":
         return copy.deepcopy(base).transfer(own.genes, own.accuracy, replay=(known.genes, known.accuracy))
     fresh = AccuracyPredictor(base.space, seed=seed)
@@ -76,9 +111,10 @@ def _fitted(base: AccuracyPredictor, method: str, known: Pairs, own: Pairs, seed
     return fresh.fit(np.concatenate([known.genes, own.genes]), np.concatenate([known.accuracy, own.accuracy]))
 
 
-def _judged(method: str, seed: int, pairs: int, predicted: Floats, measured: Floats) -> Judged:
+def _judged(key: Key, predicted: Floats, measured: Floats) -> Judged:
+    method, seed, pairs, data = key
     error = float(np.abs(predicted - measured).mean())
-    return Judged(method, seed, pairs, pairwise(predicted, measured), kendall(predicted, measured), error)
+    return Judged(method, seed, pairs, pairwise(predicted, measured), kendall(predicted, measured), error, data)
 
 
 def pairwise(predicted: Floats, measured: Floats) -> float:

@@ -36,12 +36,23 @@ def test_every_method_is_judged_at_every_size_on_networks_that_it_has_not_seen()
     assert [(one.method, one.pairs) for one in results] == [(m, size) for size in (60, 80) for m in METHODS]
     assert all(0.5 < one.pairwise <= 1 and -1 <= one.kendall <= 1 and one.mean_error < 0.05 for one in results)
     assert max(one.pairs for one in results) <= 80  # of 100, every fifth is held out
+    assert len({one.pairwise for one in results if one.method == "fp32"}) == 1  # no quantized pair has a part in it
+    done = {one.key for one in results[1:]}
+    again = judge_transfer(tiny_space(), pairs("fp32", 120), pairs("quantized", 100), (60, 80, 999), [0], done)
+    assert list(again) == results[:1]
+    other = judge_transfer(tiny_space(), pairs("fp32", 110), pairs("quantized", 100), (60,), [0], done)
+    assert [one.method for one in other] == list(METHODS)  # of other pairs nothing is known
 
 
 def test_what_transfer_saves_is_read_off_the_means(tmp_path: Path) -> None:
     results = [
-        Judged(method, seed, size, value + 0.01 * seed, value, 0.0)
-        for method, values in (("transfer", (0.8, 0.9)), ("scratch", (0.5, 0.8)), ("both", (0.7, 0.7)))
+        Judged(method, seed, size, value + 0.01 * seed, value, 0.0, "d")
+        for method, values in (
+            ("transfer", (0.8, 0.9)),
+            ("scratch", (0.5, 0.8)),
+            ("both", (0.7, 0.7)),
+            ("fp32", (0.7, 0.7)),
+        )
         for size, value in zip((60, 120), values, strict=True)
         for seed in (0, 1)
     ]
