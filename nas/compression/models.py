@@ -5,6 +5,7 @@ of its tensors (``nas.compression.widths``), so what ``nas prune`` wrote is load
 """
 
 import difflib
+import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -207,12 +208,17 @@ def _module(place: str) -> Any:
         return importlib.import_module(place)
     if not is_file(place):
         raise UsageError(f"model: no file {place}; allowed: {_FORMS}")
-    title = Path(place).stem
+    path = Path(place).resolve()
+    title = f"_model_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}_{path.stem}"  # timm.py shall not hide timm
     spec = importlib.util.spec_from_file_location(title, place)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[title] = module  # where dataclasses and the like look for it
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[title]
+        raise
     return module
 
 

@@ -1,6 +1,7 @@
 """Networks by their names, their weights from files, and what is refused."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,17 @@ def test_what_is_no_network_is_refused_in_one_line(source: Path) -> None:
         load_model(f"{source}:lazy")
     with pytest.raises(UsageError, match=r"AttributeError: .*absent"):
         load_model(f"{source}:absent")
+
+
+def test_a_file_hides_no_module_of_its_name_and_leaves_none_when_it_fails(tmp_path: Path) -> None:
+    (tmp_path / "timm.py").write_text(SOURCE)
+    assert load_model(f"{tmp_path}/timm.py:build").channels == 1
+    assert sys.modules["timm"] is timm
+    (tmp_path / "failing.py").write_text("raise ValueError('no such luck')")
+    before = set(sys.modules)
+    with pytest.raises(UsageError, match=r"failing.py:build: ValueError: no such luck; allowed"):
+        load_model(f"{tmp_path}/failing.py:build")
+    assert set(sys.modules) == before
 
 
 def test_published_weights_that_cannot_be_had_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
