@@ -69,7 +69,8 @@ def activation_ranges(model: ModelProto, images: np.ndarray) -> Ranges:
             calibrator.collect_data(_Batches(model.graph.input[0].name, images))
             found = calibrator.compute_data()
     limits = {name: (float(data.lowest.item()), float(data.highest.item())) for name, data in found.items()}
-    if wrong := [name for name, ends in limits.items() if not np.isfinite(ends).all()]:
+    in_order = [name for node in model.graph.node for name in node.output if name in limits]
+    if wrong := [name for name in in_order if not np.isfinite(limits[name]).all()]:
         raise UsageError(f"{wrong[0]!r} of the graph is not finite on the calibration images; check its weights")
     return Ranges(limits)
 

@@ -135,7 +135,8 @@ def test_a_predictor_is_imported_and_brought_to_measured_accuracies(
     printed = capsys.readouterr().out
     assert "space ofa-mbv3 in fp32 at 160 to 224 px" in printed and "held-out training images" in printed
     assert OFAAccuracyPredictor.load(out / "accuracy_predictor.safetensors").space.name == "ofa-mbv3"
-    lines = [f"{'357'[i % 3] * 20},{'346'[i % 3] * 20},{'234'[i // 3 % 3] * 5},224,{70 + i % 7}" for i in range(40)]
+    kernels = [f"{'357'[i // 9 % 3]}{'357'[i % 3] * 19}" for i in range(40)]  # 27 distinct networks
+    lines = [f"{kernels[i]},{'346'[i % 3] * 20},{'234'[i // 3 % 3] * 5},224,{70 + i % 7}" for i in range(40)]
     (tmp_path / "measured.csv").write_text("\n".join(["ks,e,d,r,top1", *lines, ""]))
     arguments = ["import-ofa", str(path), "--out", str(tmp_path / "second")]
     assert main([*arguments, "--measured", str(tmp_path / "measured.csv")]) == 0

@@ -155,7 +155,7 @@ def test_a_runner_that_arrives_changed(server: SshServer) -> None:
             r"its answer is refused: not JSON .*b'Welcome.*see that nothing over there prints",
         ),
         ("head -c 200000 /dev/zero; cat >/dev/null", r"more than one line, or one of more than 65536 bytes"),
-        ("echo '{\"id\": 1}'; echo more; cat >/dev/null", r"more than one line"),
+        ("printf '{\"id\": 1}\\nmore\\n'; cat >/dev/null", r"more than one line"),
     ],
 )
 def test_a_machine_that_talks_of_something_else(server: SshServer, script: str, message: str) -> None:
