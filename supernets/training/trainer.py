@@ -98,8 +98,10 @@ def train(
             save_checkpoint(out, supernet, identity, progress)
         group.wait()  # until all have read where the run stands
         images = images.to(torch.device(device))
-        eager = Steps(supernet, images, plan, only, group)
-        steps = GraphedSteps(supernet, images, plan, only) if cuda_graphs else eager
+        if cuda_graphs:
+            steps: Steps = GraphedSteps(supernet, images, plan, only)
+        else:
+            steps = Steps(supernet, images, plan, only, group)
         run = Run(steps, splits, out, seed, identity, checkpoint_seconds, report, time.monotonic())
         _train_stage(run, progress)
         while progress.stage + 1 < len(plan.stages):

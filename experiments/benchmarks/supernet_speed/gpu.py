@@ -24,7 +24,7 @@ from supernets.gated import GatedForward
 from supernets.training.graphed import Recording
 
 try:
-    from sides import CLASSES, SIDE, OurSteps, TheirSteps, sgd, two_supernets
+    from sides import CLASSES, SIDE, OurSteps, TheirSteps, sgd, spread, two_supernets
 except ImportError as error:
     sys.exit(f"{error}: the peer is not installed; pip install 'hwnas[peers]'")
 
@@ -88,11 +88,6 @@ def kernel_seconds(step: Callable[[], float]) -> float:
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
         seconds_of(step)
     return sum(event.self_device_time_total for event in profile.key_averages()) / 1e6
-
-
-def spread(values: list[float], form: str) -> str:
-    """Return the median and, in brackets, the least and the greatest."""
-    return f"{statistics.median(values):{form}} [{min(values):{form}} … {max(values):{form}}]"
 
 
 def compare(candidates: list[Candidate], size: int) -> None:

@@ -24,7 +24,17 @@ from supernets import Supernet
 from supernets.datasets import ImageSet
 
 try:
-    from sides import CLASSES, SIDE, OurSteps, TheirAccuracy, TheirSteps, our_accuracy, photographs, two_supernets
+    from sides import (
+        CLASSES,
+        SIDE,
+        OurSteps,
+        TheirAccuracy,
+        TheirSteps,
+        our_accuracy,
+        photographs,
+        spread,
+        two_supernets,
+    )
 except ImportError as error:
     sys.exit(f"{error}: the peer is not installed; pip install 'hwnas[peers]'")
 
@@ -106,11 +116,6 @@ def report(what: str, seconds: Runs) -> None:
     for name, values in list(seconds.items())[:-1]:
         ratios = [theirs / ours for theirs, ours in zip(values, seconds["ours"], strict=True)]
         print(f"  {name + ' / ours':<28} {spread(ratios, '.2f')}")
-
-
-def spread(values: list[float], form: str) -> str:
-    """Return the median and, in brackets, the least and the greatest."""
-    return f"{statistics.median(values):{form}} [{min(values):{form}} … {max(values):{form}}]"
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """Once-for-all's MobileNetV3 twice with the same weights, here and in the `ofa` package, doing the same work."""
 
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -130,3 +131,8 @@ def our_accuracy(net: Supernet, calibration: ImageSet, validation: ImageSet, fol
     parts: Sequence[tuple[str, ImageSet]] = (("calibration", calibration), ("validation", validation))
     kept = frozenset({SIDE})
     return GraphAccuracy(net.eval(), *(ResizedImages(part, net.info, folder, name, kept) for name, part in parts))
+
+
+def spread(values: list[float], form: str) -> str:
+    """Return the median and, in brackets, the least and the greatest."""
+    return f"{statistics.median(values):{form}} [{min(values):{form}} … {max(values):{form}}]"
