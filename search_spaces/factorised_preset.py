@@ -39,10 +39,12 @@ from typing import ClassVar, Self
 
 from nas.errors import FileFormatError
 from search_spaces.preset import (
+    ACTIVATIONS,
     BATCH_NORM,
     Preset,
     Stage,
     make_divisible,
+    squeezed_channels,
     take_common,
     take_keeps,
     take_round_to,
@@ -50,11 +52,9 @@ from search_spaces.preset import (
 )
 from search_spaces.toml_tables import TableReader
 
-ACTIVATIONS = ("relu", "hswish", "relu6")
 INVERTED = ("mbconv", "mbconv_se")
 CSP = "csp"
 KINDS = (*INVERTED, "k1kx", "kxkx", CSP)
-SE_REDUCTION = 4  # squeeze-and-excitation squeezes to a quarter of the channels
 ONCE = (1,)  # depth of a stage: one block, whose layers are chosen
 
 
@@ -134,7 +134,7 @@ class FactorisedPreset(Preset):
 
     def squeezed(self, middle: int) -> int:
         """Return the channels inside the squeeze-and-excitation of a layer of ``middle`` channels."""
-        return make_divisible(middle // SE_REDUCTION, self.round_to)
+        return squeezed_channels(middle, self.round_to)
 
 
 def _kinds(block: TableReader) -> tuple[str, ...]:

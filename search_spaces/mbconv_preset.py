@@ -47,10 +47,11 @@ from typing import ClassVar, Self
 
 from nas.errors import FileFormatError
 from search_spaces.preset import (
+    ACTIVATIONS,
     BATCH_NORM,
     Preset,
     Stage,
-    make_divisible,
+    squeezed_channels,
     take_common,
     take_keeps,
     take_round_to,
@@ -59,8 +60,6 @@ from search_spaces.preset import (
 )
 from search_spaces.toml_tables import TableReader
 
-ACTIVATIONS = ("relu", "hswish", "relu6")
-SE_REDUCTION = 4  # squeeze-and-excitation squeezes to a quarter of the channels
 MAX_DEPTH_COMBINATIONS = 20_000  # a space keeps one row of a table for each
 
 
@@ -140,7 +139,7 @@ class MBConvPreset(Preset):
 
     def squeezed(self, middle: int) -> int:
         """Return the channels inside the squeeze-and-excitation of a block of ``middle`` channels."""
-        return make_divisible(middle // SE_REDUCTION, self.round_to)
+        return squeezed_channels(middle, self.round_to)
 
     @property
     def stem_out_width(self) -> int:

@@ -18,6 +18,8 @@ SCHEMA_VERSION = 1
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")  # it becomes part of folder names
 MOST_PIXELS = 1024
 DEPTHS = "depths"  # the one elastic dimension that is chosen by stage
+ACTIVATIONS = ("relu", "hswish", "relu6")  # of convolutional networks
+SE_REDUCTION = 4  # squeeze-and-excitation squeezes to a quarter of the channels
 BATCH_NORM = {"bn_eps": ("batch_norm", "eps"), "bn_momentum": ("batch_norm", "momentum")}
 
 
@@ -167,6 +169,11 @@ def take_shape(table: TableReader) -> dict[str, Any]:
         "stride": table.take("stride", int, "1 or 2", lambda value: value in (1, 2)),
         "depths": table.ascending("depths", int, "1 to 16", lambda value: 1 <= value <= 16),
     }
+
+
+def squeezed_channels(middle: int, round_to: int) -> int:
+    """Return the channels inside the squeeze-and-excitation of ``middle`` channels."""
+    return make_divisible(middle // SE_REDUCTION, round_to)
 
 
 def make_divisible(value: float, divisor: int) -> int:
